@@ -1,0 +1,13 @@
+# One test binary; unit tests lie beside the code as x_test.cpp, the whole path in tests/e2e.
+find_package(GTest REQUIRED)
+include(GoogleTest)
+add_executable(flipside_tests ${test_sources})
+target_include_directories(flipside_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests)
+target_link_libraries(flipside_tests PRIVATE flipside GTest::gmock GTest::gtest_main
+                      nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog flipside_warnings)
+target_precompile_headers(flipside_tests REUSE_FROM flipside)
+target_compile_definitions(flipside_tests PRIVATE
+  FLIPSIDE_VERSION="${PROJECT_VERSION}" FLIPSIDE_PROGRAM="$<TARGET_FILE:flipside_cli>")
+add_dependencies(flipside_tests flipside_cli)
+gtest_discover_tests(flipside_tests DISCOVERY_TIMEOUT 120
+  PROPERTIES TIMEOUT 900 ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")

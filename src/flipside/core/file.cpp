@@ -1,0 +1,97 @@
+#include "flipside/core/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+namespace {
+
+[[noreturn]] void fail_write(const fs::path& path, int error) {
+  fail(ErrorCode::kIo, "{}: could not be written: {}; free space or choose another folder",
+       path.string(), std::strerror(error));
+}
+
+/// Owns a file descriptor and the temporary file behind it until `commit`.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const fs::path& target)
+      : target_(target), path_(target.string() + ".tmp" + std::to_string(getpid())) {
+    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (descriptor_ < 0) fail_write(target_, errno);
+  }
+  ~TemporaryFile() {
+    if (descriptor_ >= 0) close(descriptor_);
+    if (!committed_) unlink(path_.c_str());
+  }
+  void write(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+      if (written < 0 && errno == EINTR) continue;
+      if (written < 0) fail_write(target_, errno);
+      bytes.remove_prefix(static_cast<size_t>(written));
+    }
+  }
+  void commit() {
+    if (fsync(descriptor_) != 0) fail_write(target_, errno);
+    const int closed = close(descriptor_);
+    descriptor_ = -1;
+    if (closed != 0) fail_write(target_, errno);
+    if (rename(path_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+    committed_ = true;
+  }
+
+ private:
+  fs::path target_;
+  std::string path_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+};
+
+}  // namespace
+
+std::string read_file(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream)
+    fail(ErrorCode::kIo, "{}: could not be opened: {}; check the path and its permissions",
+         path.string(), std::strerror(errno));
+  std::ostringstream bytes;
+  bytes << stream.rdbuf();
+  if (stream.bad()) fail(ErrorCode::kIo, "{}: could not be read", path.string());
+  return std::move(bytes).str();
+}
+
+void make_folder(const fs::path& path) {
+  if (path.empty()) return;
+  std::error_code error;
+  fs::create_directories(path, error);
+  if (error)
+    fail(ErrorCode::kIo, "{}: folder could not be made: {}; choose another folder", path.string(),
+         error.message());
+}
+
+void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces) {
+  make_folder(path.parent_path());
+  TemporaryFile file(path);
+  for (const auto& piece : pieces) file.write(piece);
+  file.commit();
+}
+
+void atomic_write(const fs::path& path, std::string_view content) {
+  atomic_write(path, std::vector<std::string_view>{content});
+}
+
+void append_line(const fs::path& path, std::string_view line) {
+  std::ofstream stream(path, std::ios::binary | std::ios::app);
+  stream << line << '\n';
+  stream.flush();
+  if (!stream) fail_write(path, errno);
+}
+
+}  // namespace flipside

@@ -1,0 +1,91 @@
+#include "flipside/core/log.h"
+
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+namespace flipside {
+namespace {
+
+constexpr double kTerminalInterval = 0.1;  // seconds between redraws
+constexpr double kLogInterval = 10.0;      // seconds between lines in a log file
+constexpr int kBarWidth = 24;              // characters
+
+spdlog::logger& logger() {
+  static auto instance = [] {
+    auto created = spdlog::stderr_color_mt("flipside");
+    created->set_pattern("%^%v%$");
+    return created;
+  }();
+  return *instance;
+}
+
+}  // namespace
+
+void log_info(const std::string& message) { logger().info(message); }
+void log_warning(const std::string& message) { logger().warn("warning: " + message); }
+
+std::string format_duration(double seconds) {
+  const auto total = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
+  const int64_t h = total / 3600, m = total / 60 % 60, s = total % 60;
+  return h > 0 ? fmt::format("{}:{:02}:{:02}", h, m, s) : fmt::format("{}:{:02}", m, s);
+}
+
+Progress::Progress(std::string title, int64_t total, std::string unit, int64_t done)
+    : title_(std::move(title)),
+      unit_(std::move(unit)),
+      total_(std::max<int64_t>(total, 1)),
+      done_(done),
+      start_done_(done),
+      start_(Clock::now()),
+      last_drawn_(start_ - std::chrono::hours(1)),
+      terminal_(isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() { finish(); }
+
+void Progress::advance(int64_t count, const std::string& note) {
+  done_ += count;
+  note_ = note;
+  draw(/*force=*/false);
+}
+
+void Progress::finish() {
+  if (finished_) return;
+  draw(/*force=*/true);
+  if (terminal_) std::fputc('\n', stderr);
+  finished_ = true;
+}
+
+double Progress::rate() const {
+  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
+  return seconds > 0 ? static_cast<double>(done_ - start_done_) / seconds : 0.0;
+}
+
+std::string Progress::line() const {
+  const double share = std::clamp(static_cast<double>(done_) / static_cast<double>(total_), 0., 1.);
+  const int filled = static_cast<int>(share * kBarWidth);
+  const double per_second = rate();
+  const std::string left =
+      per_second > 0 ? format_duration(static_cast<double>(total_ - done_) / per_second) : "?";
+  return fmt::format("{} [{}{}] {}/{} {:.1f} {}/s, {} left{}{}", title_, std::string(filled, '#'),
+                     std::string(kBarWidth - filled, '.'), done_, total_, per_second, unit_, left,
+                     note_.empty() ? "" : "  ", note_);
+}
+
+void Progress::draw(bool force) {
+  const auto now = Clock::now();
+  const double since = std::chrono::duration<double>(now - last_drawn_).count();
+  if (!force && since < (terminal_ ? kTerminalInterval : kLogInterval)) return;
+  last_drawn_ = now;
+  if (terminal_)
+    fmt::print(stderr, "\r\x1b[K{}", line());
+  else
+    fmt::print(stderr, "{}\n", line());
+  std::fflush(stderr);
+}
+
+}  // namespace flipside

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "flipside/data/dataset.h"
+
+namespace flipside {
+
+/// One thing that a user should know or mend, with its remedy.
+struct Finding {
+  enum class Severity { kNote, kWarning, kError } severity = Severity::kNote;
+  std::string what, remedy;
+};
+
+/// What `flipside data check` found.
+struct DataReport {
+  ImageFolder folder;
+  std::vector<std::vector<int64_t>> count;  ///< [split][class]
+  std::map<std::string, int64_t> sizes;   ///< "256x256" -> images
+  std::vector<std::vector<int64_t>> masks;  ///< [split][class] images with a mask
+  std::vector<Finding> findings;
+  bool has_errors() const;
+};
+
+/// Reads every file once: counts, sizes, mask pairing, unreadable files, equal images in more than
+/// one split, imbalance, the reference class it would choose, and whether the classes differ in
+/// mean brightness (a cue that a model could take instead of the defect). Throws as
+/// `scan_image_folder` does when there is no data set at all.
+DataReport check_data(const fs::path& root, const DataConfig& config, uint64_t seed);
+
+/// The report as text for people.
+std::string to_text(const DataReport& report);
+/// And as JSON for programs.
+std::string to_json(const DataReport& report);
+
+}  // namespace flipside

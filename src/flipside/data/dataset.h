@@ -1,0 +1,77 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "flipside/config/config.h"
+#include "flipside/core/torch.h"
+
+namespace flipside {
+
+namespace fs = std::filesystem;
+
+enum class Split { kTrain = 0, kVal = 1, kTest = 2 };
+const char* to_string(Split split);
+
+/// One image file of a data set. `mask` and `counterfactual` (the known image without its defect,
+/// of generated data) are empty where there is none.
+struct ImageRecord {
+  fs::path image;
+  fs::path mask;
+  fs::path counterfactual;
+  int64_t label = 0;  ///< in [0, K)
+};
+
+/// A labelled image: image [3,H,W] in [0,1]; mask [1,H,W] of 0 and 1, undefined where there is
+/// none.
+struct Sample {
+  Tensor image;
+  int64_t label = 0;
+  Tensor mask;
+  fs::path path;
+};
+
+/// images [N,3,H,W] in [0,1], channels_last; labels [N] int64; masks [N,1,H,W] of 0 and 1,
+/// undefined when no sample has one (a sample without a mask among others has NaN in its place);
+/// indices [N] int64 into the split's records.
+struct Batch {
+  Tensor images, labels, masks, indices;
+};
+
+/// A folder of labelled images, its classes and splits, without pixels.
+///
+/// `root/{train,val,test}/<class>/...` is taken as it is (no val: taken from train, seeded);
+/// `root/<class>/...` is split per class by the configured fractions and the seed. Masks lie at
+/// `<split>/masks/<class>/<stem>.png` or `ground_truth/<class>/<stem>_mask.png`; these folder names
+/// and `counterfactuals` (the exact counterfactuals of generated data) are never classes. Classes are sorted by name; hidden files and files that are no images are
+/// passed over.
+struct ImageFolder {
+  fs::path root;
+  std::vector<std::string> class_names;  ///< K names, sorted
+  int64_t reference_class = 0;           ///< class of good parts
+  std::string reference_reason;          ///< why this one, in words
+  bool has_splits = false;               ///< folders train/, val/ or test/ were found
+  std::vector<ImageRecord> records[3];   ///< by Split, sorted by path
+
+  int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
+  const std::vector<ImageRecord>& split(Split which) const {
+    return records[static_cast<int>(which)];
+  }
+  /// True when at least one defect image of the split has a mask.
+  bool has_masks(Split which) const;
+};
+
+/// Scans the folder. Throws `Error(kData)` for a missing folder, an empty class, fewer than two
+/// classes, an unknown `reference_class`; each message names the remedy.
+ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
+
+/// The files below `path` that look like images by their ending, sorted; a file gives itself.
+/// Folders named masks, ground_truth and counterfactuals and hidden ones are skipped.
+std::vector<fs::path> find_images(const fs::path& path);
+
+/// Index of the class that means "good part" by its name (good, ok, intact, normal, negative,
+/// fresh, free, ...), or -1.
+int64_t guess_reference_class(const std::vector<std::string>& class_names);
+
+}  // namespace flipside

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+
+#include "flipside/data/dataset.h"
+
+namespace flipside {
+
+
+/// Endless shuffled, augmented training batches. Batch number `step` is a function of (seed, step)
+/// alone, so that a resumed run sees what the uninterrupted one would have seen, whatever the
+/// number of worker threads. Class-balanced when configured: classes take turns, each in its own
+/// shuffled order per epoch.
+class TrainLoader {
+ public:
+  /// `first_step`: the batch number that `next` gives first.
+  TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
+              uint64_t seed, int64_t first_step = 0);
+  ~TrainLoader();
+  TrainLoader(const TrainLoader&) = delete;
+  TrainLoader& operator=(const TrainLoader&) = delete;
+  /// The next batch; blocks until a worker has it. Rethrows what a worker threw.
+  Batch next();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// Goes through a split once, in order, without augmentation.
+class EvalLoader {
+ public:
+  EvalLoader(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch);
+  ~EvalLoader();
+  EvalLoader(const EvalLoader&) = delete;
+  EvalLoader& operator=(const EvalLoader&) = delete;
+  /// False when the split is finished; `reset` starts over. The last batch may be smaller.
+  bool next(Batch& batch);
+  void reset();
+  /// Number of readable images.
+  int64_t size() const;
+  /// The record behind a value of `Batch::indices`.
+  const ImageRecord& record(int64_t index) const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace flipside

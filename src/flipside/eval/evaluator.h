@@ -1,0 +1,68 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flipside/data/dataset.h"
+#include "flipside/explain/explainer.h"
+
+namespace flipside {
+
+/// Mask quality at one threshold, on images of defect classes that have masks.
+struct MaskScores {
+  double threshold = 0;
+  double iou = 0, mean_iou = 0, f1 = 0, tolerant_f1 = 0, precision = 0, recall = 0;
+};
+
+/// Counterfactuals from one class to another.
+struct FlipScores {
+  int64_t from = 0, to = 0, images = 0;
+  double by_discriminator = 0;         ///< share that D gives the target class, "fake" left out
+  double by_discriminator_strict = 0;  ///< the same with "fake" a possible answer
+  std::optional<double> by_judge;      ///< share that an independent classifier gives the target
+};
+
+/// Everything `flipside evaluate` reports.
+struct Results {
+  std::vector<std::string> class_names;
+  int64_t reference_class = 0;
+  int64_t images = 0;
+  double accuracy = 0, balanced_accuracy = 0, macro_f1 = 0;
+  double auroc = 0;                       ///< defect (not the reference class) against reference
+  double head_accuracy = 0;               ///< of the generator's head
+  std::optional<double> judge_accuracy;
+  std::vector<std::vector<int64_t>> confusion;
+  std::vector<FlipScores> flips;
+  int64_t mask_images = 0;                ///< images with masks that the mask scores rest on
+  std::optional<MaskScores> label_free, tuned;
+  std::optional<double> pixel_average_precision;
+  std::optional<double> darkness_iou;     ///< trivial map, threshold from validation masks
+  /// Synthetic data: mean |x_cf - true counterfactual| inside and outside the defect.
+  std::optional<double> error_inside, error_outside;
+};
+
+struct EvaluateOptions {
+  Split split = Split::kTest;
+  const Model* judge = nullptr;  ///< a classifier with the same class names
+  int64_t batch = 32;
+};
+
+/// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards
+/// the reference class), so that classification and localisation are told apart; README and report
+/// say so. Throws `Error(kData)` when class names differ from the model's.
+Results evaluate(const Explainer& explainer, const ImageFolder& folder,
+                 const EvaluateOptions& options);
+
+/// Chooses both thresholds on the validation split: label-free (Otsu over the saliency of defect
+/// images) and, where masks exist, the one of best IoU. Test data never enters.
+Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder);
+
+/// darkness = max(0, local median - gray): the trivial map that any method must beat. [N,3,H,W] in
+/// [0,1] -> [N,1,H,W].
+Tensor darkness_map(const Tensor& images);
+
+std::string to_text(const Results& results);
+std::string to_json(const Results& results);
+
+}  // namespace flipside

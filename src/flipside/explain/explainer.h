@@ -1,0 +1,52 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "flipside/explain/mask.h"
+#include "flipside/model/model.h"
+
+namespace flipside {
+
+/// What the model says of N images (all on the CPU, float32).
+struct Explanation {
+  Tensor probs;                    ///< [N,K] by D, softmax over the K real classes
+  Tensor fakeness;                 ///< [N] in [0,1]
+  Tensor predicted;                ///< [N] int64, argmax of `probs`
+  Tensor head_probs;               ///< [N,K] by the generator's head
+  Tensor target;                   ///< [N] int64, class of the counterfactual
+  Tensor counterfactual;           ///< [N,3,H,W] in [0,1]
+  Tensor counterfactual_probs;     ///< [N,K] by D
+  Tensor counterfactual_fakeness;  ///< [N]
+  Tensor saliency;                 ///< [N,1,H,W] in [0,1]
+  Tensor mask;                     ///< [N,1,H,W] of 0 and 1; empty where the reference class is
+                                   ///< predicted
+};
+
+/// The one narrow seam between networks and everything that shows, measures or serves them.
+/// Thread-safe: `explain` changes nothing.
+class Explainer {
+ public:
+  /// Takes a counterfactual model (`Error(kArgument)` for the other kinds). `sensitivity` > 0
+  /// divides the stored label-free threshold: 2 marks twice as faint changes, 0.5 half.
+  explicit Explainer(Model model, double sensitivity = 1.0);
+
+  /// `images` [N,3,H,W] in [0,1], sides multiples of the generator's stride. `targets` [N] int64
+  /// in [0,K), or undefined: the reference class for images predicted as a defect, the most
+  /// probable defect class for the others. Throws `Error(kArgument)` for wrong shapes or targets.
+  Explanation explain(const Tensor& images, const Tensor& targets = {}) const;
+
+  /// The targets that `explain` would choose: [N] int64 for class probabilities [N,K].
+  Tensor default_targets(const Tensor& probs) const;
+
+  const Model& model() const { return model_; }
+  const MaskOptions& mask_options() const { return mask_options_; }
+  /// Index of a class by name; `Error(kUsage)` naming the classes there are.
+  int64_t class_index(const std::string& name) const;
+
+ private:
+  Model model_;
+  MaskOptions mask_options_;
+};
+
+}  // namespace flipside

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <opencv2/core.hpp>
+#include <vector>
+
+#include "flipside/core/torch.h"
+
+namespace flipside {
+
+/// How a saliency map becomes a mask (docs/equations.md, "Masks"). Lengths are shares of the
+/// image, so that one rule serves every size.
+struct MaskOptions {
+  double threshold = 0.1;     ///< saliency in [0,1] units of |x_cf - x|
+  double smoothing = 0.6;     ///< Gaussian sigma in pixels of the network's resolution; 0 none
+  double min_area = 0.0015;   ///< connected regions under this share of the image are dropped
+};
+
+/// saliency = mean over channels of |counterfactual - image|; both [N,3,H,W] -> [N,1,H,W] in [0,1].
+Tensor saliency_map(const Tensor& image, const Tensor& counterfactual);
+
+/// Gaussian smoothing of each map, [N,1,H,W], reflected at the border.
+Tensor smooth(const Tensor& saliency, double sigma);
+
+/// Smoothed, thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
+Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
+
+/// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest
+/// value; the bin edge that maximises the between-class variance. Throws `Error(kArgument)` for no
+/// values.
+double otsu_threshold(const Tensor& values);
+
+/// A connected region of a mask, in pixels.
+struct Box {
+  int64_t x = 0, y = 0, width = 0, height = 0, area = 0;
+};
+/// Bounding boxes of the 8-connected regions of a [1,H,W] mask, largest area first.
+std::vector<Box> mask_boxes(const Tensor& mask);
+
+}  // namespace flipside

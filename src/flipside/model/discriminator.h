@@ -1,0 +1,32 @@
+#pragma once
+
+#include "flipside/config/config.h"
+#include "flipside/core/torch.h"
+
+namespace flipside {
+
+/// Conv3 stem, conv4 of stride 2 per further width, conv3, concatenated average and max pool, one
+/// linear layer. GroupNorm but not in the first layer. With K+1 outputs the discriminator (index K
+/// is "fake"), with K the ordinary classifier and the judge.
+class DiscriminatorImpl : public torch::nn::Module {
+ public:
+  DiscriminatorImpl(const ModelConfig& config, int64_t num_outputs);
+  /// `x` [N,3,H,W] in [0,1] -> logits [N,num_outputs].
+  Tensor forward(const Tensor& x);
+  /// Penultimate features [N,F], F = twice the last width (average and max pool).
+  Tensor features(const Tensor& x);
+
+ private:
+  struct Parts;
+  std::shared_ptr<Parts> parts_;
+};
+TORCH_MODULE(Discriminator);
+
+/// Class probabilities [N,K]: softmax over the K class logits alone, whatever the fake head.
+/// `logits` [N,K+1].
+Tensor class_probs(const Tensor& logits);
+/// Fakeness [N] in [0,1]: softmax probability of class K among all K+1 (kSoftmax), or the sigmoid
+/// of the fake logit (kFactorised). `logits` [N,K+1].
+Tensor fakeness(const Tensor& logits, FakeHead head);
+
+}  // namespace flipside

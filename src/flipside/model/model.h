@@ -1,0 +1,70 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "flipside/config/config.h"
+#include "flipside/model/discriminator.h"
+#include "flipside/model/generator.h"
+
+namespace flipside {
+
+namespace fs = std::filesystem;
+
+/// Saliency thresholds and how they came about; NaN where they could not be chosen.
+struct Thresholds {
+  double label_free = std::numeric_limits<double>::quiet_NaN();  ///< Otsu on validation saliency
+  double tuned = std::numeric_limits<double>::quiet_NaN();       ///< best IoU on validation masks
+};
+
+/// What a checkpoint holds, whole: no flag is needed to load it. Which networks exist depends on
+/// `config.model.kind`: generator and discriminator (K+1), discriminator alone (K outputs, the
+/// classifier), or segmenter alone.
+struct Model {
+  Config config;
+  std::vector<std::string> class_names;  ///< K
+  int64_t reference_class = 0;
+  Thresholds thresholds;
+  Generator generator{nullptr};
+  Discriminator discriminator{nullptr};
+  Segmenter segmenter{nullptr};
+
+  int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
+  int64_t fake_class() const { return num_classes(); }
+  void eval();
+  void train();
+};
+
+/// Fresh weights drawn from `config.train.seed`.
+Model make_model(const Config& config, std::vector<std::string> class_names,
+                 int64_t reference_class);
+
+/// Tensors by name, in name order.
+using TensorMap = std::map<std::string, Tensor>;
+
+/// Every parameter and buffer of the model's networks, as "generator.…", "discriminator.…".
+TensorMap model_tensors(const Model& model);
+
+/// A file of `model_tensors`, of `extra` tensors (the trainer's state, by names that begin with
+/// "state.") and of the model's configuration, written atomically. Throws `Error(kIo)`.
+void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& extra = {},
+                     const std::map<std::string, std::string>& extra_metadata = {});
+
+/// A loaded checkpoint.
+struct Checkpoint {
+  Model model;
+  TensorMap extra;
+  std::map<std::string, std::string> metadata;
+};
+
+/// Strict: every tensor of the model must be there with its shape and dtype, and nothing else but
+/// "state.*". Throws `Error(kCheckpoint)` for a file that is missing, truncated, corrupt (a CRC-32
+/// over the tensor bytes is stored), of another version, of the wrong shape. `path` is the file, or a
+/// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
+Checkpoint load_checkpoint(const fs::path& path);
+/// The model alone, in evaluation mode.
+Model load_model(const fs::path& path);
+
+}  // namespace flipside
