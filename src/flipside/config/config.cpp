@@ -58,8 +58,8 @@ class FieldList {
   void text(const std::string& name, std::string& value, const std::string& help) {
     append(name, "text", help,
            [&value](const Field& field, const std::string& text) {
-             if (text.find_first_of("\"\\\n") != std::string::npos)
-               reject(field, text, "text without quotes, backslashes and line breaks");
+             if (text.find_first_of("\"\\\n#") != std::string::npos)
+               reject(field, text, "text without quotes, #, backslashes and line breaks");
              value = text;
            },
            [&value] { return '"' + value + '"'; });

@@ -28,7 +28,7 @@ TEST(Config, TomlRoundTripIsEqual) {
   config.model.generator_widths = {8, 16, 24};
   config.model.output = GeneratorOutput::kDirect;
   config.loss.lambda_prox = 1.0 / 3.0;
-  config.data.reference_class = "MT_Free #1";
+  config.data.reference_class = "MT Free";
   config.data.balanced = false;
   config.train.seed = 123456789012345;
   Config back;
