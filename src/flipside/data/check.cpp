@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <set>
 
 #include "flipside/data/effect_size.h"
 #include "flipside/data/image_facts.h"
-#include "flipside/data/image_io.h"
+#include "flipside/data/strays.h"
 
 namespace flipside {
 namespace {
@@ -64,14 +63,6 @@ class Checker {
   void compare_with_reference(Severity severity, const std::string& quantity,
                               const Measure& measure, const std::function<double(double)>& shown,
                               const std::string& remedy);
-  struct Strays {
-    Paths unused, outside, folders, no_image;
-  };
-  /// Masks and counterfactuals in `base` (the root or a split's folder) that no image uses.
-  void find_unused(const fs::path& base, const std::set<fs::path>& used, Paths& unused) const;
-  /// What else lies in `base` without being used.
-  void sort_entries(const fs::path& base, Strays& strays) const;
-  bool is_known_folder(const fs::path& path) const;
 
   DataReport& report_;
   const ImageFolder& folder_;
@@ -306,51 +297,9 @@ void Checker::check_cues() {
       "quality");
 }
 
-void Checker::find_unused(const fs::path& base, const std::set<fs::path>& used,
-                          Paths& unused) const {
-  for (const char* kind : {"masks", "ground_truth", "counterfactuals"})
-    if (fs::is_directory(base / kind))
-      for (const auto& path : find_images(base / kind))
-        if (used.count(path) == 0) unused.push_back(path);
-}
-
-bool Checker::is_known_folder(const fs::path& path) const {
-  const std::string file = path.filename().string();
-  const bool is_split = folder_.has_splits && path.parent_path() == folder_.root &&
-                        (file == "train" || file == "val" || file == "test");
-  return is_split || file == "masks" || file == "ground_truth" || file == "counterfactuals" ||
-         file.front() == '.';
-}
-
-void Checker::sort_entries(const fs::path& base, Strays& strays) const {
-  const bool holds_classes = !folder_.has_splits || base != folder_.root;
-  for (const auto& entry : fs::directory_iterator(base)) {
-    const fs::path& path = entry.path();
-    if (entry.is_regular_file() && has_image_ending(path)) strays.outside.push_back(path);
-    if (!entry.is_directory() || is_known_folder(path)) continue;
-    if (!holds_classes) {
-      strays.folders.push_back(path);
-      continue;
-    }
-    for (const auto& inner : fs::recursive_directory_iterator(path))
-      if (inner.is_regular_file() && !has_image_ending(inner)) strays.no_image.push_back(inner);
-  }
-}
-
 void Checker::check_strays() {
-  std::set<fs::path> used;
-  for (const auto& facts : facts_)
-    used.insert({facts.record.image, facts.record.mask, facts.record.counterfactual});
-  std::vector<fs::path> bases{folder_.root};
-  for (Split split : kSplits)
-    if (folder_.has_splits && fs::is_directory(folder_.root / to_string(split)))
-      bases.push_back(folder_.root / to_string(split));
-  Strays strays;
-  for (const auto& base : bases) {
-    find_unused(base, used, strays.unused);
-    sort_entries(base, strays);
-  }
-  add_paths(Severity::kWarning, strays.unused, "masks or counterfactuals belong to no image",
+  const Strays strays = find_strays(folder_);
+  add_paths(Severity::kWarning, strays.companions, "masks or counterfactuals belong to no image",
             "name them masks/<class>/<stem of the image>.png (or ground_truth/<class>/<stem>"
             "_mask.png)");
   add_paths(Severity::kWarning, strays.outside,
