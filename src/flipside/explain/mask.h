@@ -7,6 +7,10 @@
 
 namespace flipside {
 
+/// The lowest threshold that is ever used: one level of an 8-bit image. Fainter changes cannot be
+/// seen, and a generator that changes nothing must mark nothing.
+constexpr double kMinThreshold = 1.0 / 255;
+
 /// How a saliency map becomes a mask (docs/equations.md, "Masks"). Lengths are shares of the
 /// image, so that one rule serves every size.
 struct MaskOptions {
