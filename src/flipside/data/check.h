@@ -18,7 +18,7 @@ struct Finding {
 struct DataReport {
   ImageFolder folder;
   std::vector<std::vector<int64_t>> count;  ///< [split][class]
-  std::map<std::string, int64_t> sizes;   ///< "256x256" -> images
+  std::map<std::string, int64_t> sizes;     ///< "256x256" -> images
   std::vector<std::vector<int64_t>> masks;  ///< [split][class] images with a mask
   std::vector<Finding> findings;
   bool has_errors() const;

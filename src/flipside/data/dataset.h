@@ -43,9 +43,12 @@ struct Batch {
 ///
 /// `root/{train,val,test}/<class>/...` is taken as it is (no val: taken from train, seeded);
 /// `root/<class>/...` is split per class by the configured fractions and the seed. Masks lie at
-/// `<split>/masks/<class>/<stem>.png` or `ground_truth/<class>/<stem>_mask.png`; these folder names
-/// and `counterfactuals` (the exact counterfactuals of generated data) are never classes. Classes are sorted by name; hidden files and files that are no images are
-/// passed over.
+/// `<split>/masks/<class>/<stem>.png` or, as in MVTec AD, `ground_truth/<class>/<stem>_mask.png`
+/// in the split's folder or in the root; without split folders, `root` takes the place of
+/// `<split>`. These folder names and `counterfactuals` (the exact counterfactuals of generated
+/// data) are never classes. Images may lie in folders below their class; their masks then lie in
+/// folders of the same names. Classes are the union over the splits, sorted by name; hidden files
+/// and files that are no images are passed over.
 struct ImageFolder {
   fs::path root;
   std::vector<std::string> class_names;  ///< K names, sorted
@@ -66,12 +69,17 @@ struct ImageFolder {
 /// classes, an unknown `reference_class`; each message names the remedy.
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
 
+/// Throws `Error(kData)` when a class has no training or no validation images, which scanning and
+/// evaluating allow.
+void require_trainable(const ImageFolder& folder);
+
 /// The files below `path` that look like images by their ending, sorted; a file gives itself.
-/// Folders named masks, ground_truth and counterfactuals and hidden ones are skipped.
+/// Folders named masks, ground_truth and counterfactuals and hidden ones are skipped. Throws
+/// `Error(kData)` when `path` does not exist or a folder cannot be read.
 std::vector<fs::path> find_images(const fs::path& path);
 
 /// Index of the class that means "good part" by its name (good, ok, intact, normal, negative,
-/// fresh, free, ...), or -1.
+/// fresh, free, ...), or -1 when none or more than one does.
 int64_t guess_reference_class(const std::vector<std::string>& class_names);
 
 }  // namespace flipside

@@ -6,7 +6,6 @@
 
 namespace flipside {
 
-
 /// Endless shuffled, augmented training batches. Batch number `step` is a function of (seed, step)
 /// alone, so that a resumed run sees what the uninterrupted one would have seen, whatever the
 /// number of worker threads. Class-balanced when configured: classes take turns, each in its own

@@ -62,8 +62,8 @@ struct Checkpoint {
 
 /// Strict: every tensor of the model must be there with its shape and dtype, and nothing else but
 /// "state.*". Throws `Error(kCheckpoint)` for a file that is missing, truncated, corrupt (a CRC-32
-/// over the tensor bytes is stored), of another version, of the wrong shape. `path` is the file, or
-/// a run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
+/// of the whole file is stored), of another version, of the wrong shape. `path` is the file, or a
+/// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
 Checkpoint load_checkpoint(const fs::path& path);
 /// The model alone, in evaluation mode.
 Model load_model(const fs::path& path);

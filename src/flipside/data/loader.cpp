@@ -1,0 +1,237 @@
+#include "flipside/data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "flipside/core/error.h"
+#include "flipside/core/random.h"
+#include "flipside/data/picture_store.h"
+
+namespace flipside {
+namespace {
+
+constexpr int64_t kBatchesAhead = 4;  // finished or in work beyond the one asked for
+// Streams of random numbers for the order of the images and for their augmentation.
+constexpr uint64_t kOrderTag = 0x6f72646572, kAugmentTag = 0x6175676d;
+
+/// Which image stands at which place of the endless training sequence.
+class Sampler {
+ public:
+  /// `groups` take turns; each goes through its own members in a new order per epoch.
+  Sampler(std::vector<std::vector<int64_t>> groups, uint64_t seed)
+      : groups_(std::move(groups)), seed_(seed), orders_(groups_.size()) {}
+
+  int64_t at(int64_t place) {
+    const auto num_groups = static_cast<int64_t>(groups_.size());
+    const int64_t group = place % num_groups, draw = place / num_groups;
+    const auto& members = groups_[group];
+    const auto size = static_cast<int64_t>(members.size());
+    Order& order = orders_[group];
+    if (order.epoch != draw / size) {
+      order.epoch = draw / size;
+      order.places =
+          Rng({seed_, kOrderTag, static_cast<uint64_t>(group), static_cast<uint64_t>(order.epoch)})
+              .permutation(size);
+    }
+    return members[order.places[draw % size]];
+  }
+
+ private:
+  struct Order {
+    int64_t epoch = -1;
+    std::vector<int64_t> places;
+  };
+  std::vector<std::vector<int64_t>> groups_;
+  uint64_t seed_;
+  std::vector<Order> orders_;  // the last one used of each group
+};
+
+/// The readable images of each class, or all in one group where classes need no balance.
+std::vector<std::vector<int64_t>> sampling_groups(const ImageFolder& folder, Split split,
+                                                  const PictureStore& store, bool balanced) {
+  std::vector<std::vector<int64_t>> classes(folder.class_names.size());
+  for (int64_t index : store.readable()) classes[store.record(index).label].push_back(index);
+  for (size_t label = 0; label < classes.size() && split == Split::kTrain; ++label)
+    if (classes[label].empty())
+      fail(ErrorCode::kData,
+           "{}: class {} has no readable training images; add some or remove the class",
+           folder.root.string(), folder.class_names[label]);
+  if (!balanced) return {store.readable()};
+  classes.erase(std::remove_if(classes.begin(), classes.end(),
+                               [](const auto& members) { return members.empty(); }),
+                classes.end());
+  return classes;
+}
+
+int64_t checked_batch(int64_t batch) {
+  if (batch < 1) fail(ErrorCode::kArgument, "batch = {}: must be 1 or more", batch);
+  return batch;
+}
+
+/// Bytes or mask values -> floats in [0,1].
+void write_scaled(const cv::Mat& pixels, float* to) {
+  const int width = pixels.cols * pixels.channels();
+  for (int y = 0; y < pixels.rows; ++y, to += width) {
+    const auto* row = pixels.ptr<uint8_t>(y);
+    for (int x = 0; x < width; ++x) to[x] = static_cast<float>(row[x]) * (1.0f / 255.0f);
+  }
+}
+
+/// Pictures of one size -> a batch, pixels written straight into channels_last memory.
+Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t>& indices,
+                 const PictureStore& store) {
+  const auto count = static_cast<int64_t>(pictures.size());
+  const int64_t height = pictures[0].image.rows, width = pictures[0].image.cols;
+  const bool any_mask = std::any_of(pictures.begin(), pictures.end(),
+                                    [](const Picture& picture) { return !picture.mask.empty(); });
+  const Tensor pixels = torch::empty({count, height, width, 3});
+  Batch batch;
+  batch.labels = torch::empty({count}, at::kLong);
+  batch.indices = torch::tensor(indices, at::kLong);
+  if (any_mask)
+    batch.masks = torch::full({count, 1, height, width}, std::numeric_limits<float>::quiet_NaN());
+  for (int64_t i = 0; i < count; ++i) {
+    write_scaled(pictures[i].image, pixels.data_ptr<float>() + i * height * width * 3);
+    if (!pictures[i].mask.empty())
+      write_scaled(pictures[i].mask, batch.masks.data_ptr<float>() + i * height * width);
+    batch.labels.data_ptr<int64_t>()[i] = store.record(indices[i]).label;
+  }
+  batch.images = pixels.permute({0, 3, 1, 2});
+  return batch;
+}
+
+}  // namespace
+
+struct TrainLoader::State {
+  State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
+        uint64_t seed, int64_t first_step)
+      : store(folder, split, config),
+        transform(training_transform(config)),
+        sampler(sampling_groups(folder, split, store, config.balanced), seed),
+        batch_size(checked_batch(batch)),
+        seed(seed),
+        next_step(first_step),
+        next_claim(first_step) {}
+
+  ~State() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      stop = true;
+    }
+    changed.notify_all();
+    for (auto& worker : workers) worker.join();
+  }
+
+  /// Batch number `step`; a function of the seed and `step` alone.
+  Batch make(Sampler& order, int64_t step) const {
+    std::vector<Picture> pictures;
+    std::vector<int64_t> indices;
+    for (int64_t slot = 0; slot < batch_size; ++slot) {
+      indices.push_back(order.at(step * batch_size + slot));
+      Rng rng({seed, kAugmentTag, static_cast<uint64_t>(step), static_cast<uint64_t>(slot)});
+      pictures.push_back(transform(store.picture(indices.back()), rng));
+    }
+    return make_batch(pictures, indices, store);
+  }
+
+  /// A worker: makes the next unclaimed batch until the loader ends or something fails.
+  void work() {
+    Sampler order = sampler;
+    std::unique_lock<std::mutex> lock(mutex);
+    while (true) {
+      changed.wait(lock, [this] { return stop || next_claim < next_step + kBatchesAhead; });
+      if (stop) return;
+      const int64_t step = next_claim++;
+      lock.unlock();
+      Batch made;
+      std::exception_ptr failure;
+      try {
+        made = make(order, step);
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      lock.lock();
+      ready[step] = {std::move(made), failure};
+      changed.notify_all();
+    }
+  }
+
+  struct Result {
+    Batch batch;
+    std::exception_ptr failure;
+  };
+  PictureStore store;
+  Transform transform;
+  Sampler sampler;
+  int64_t batch_size;
+  uint64_t seed;
+  std::mutex mutex;  // guards what follows
+  std::condition_variable changed;
+  int64_t next_step, next_claim;
+  bool stop = false;
+  std::map<int64_t, Result> ready;
+  std::vector<std::thread> workers;
+};
+
+TrainLoader::TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config,
+                         int64_t batch, uint64_t seed, int64_t first_step)
+    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step)) {
+  for (int64_t i = 0; i < config.workers; ++i)
+    state_->workers.emplace_back([state = state_.get()] { state->work(); });
+}
+
+TrainLoader::~TrainLoader() = default;
+
+Batch TrainLoader::next() {
+  State& state = *state_;
+  if (state.workers.empty()) return state.make(state.sampler, state.next_step++);
+  std::unique_lock<std::mutex> lock(state.mutex);
+  state.changed.wait(lock, [&state] { return state.ready.count(state.next_step) > 0; });
+  const auto found = state.ready.find(state.next_step);
+  State::Result result = std::move(found->second);
+  state.ready.erase(found);
+  ++state.next_step;
+  lock.unlock();
+  state.changed.notify_all();
+  if (result.failure) std::rethrow_exception(result.failure);
+  return std::move(result.batch);
+}
+
+struct EvalLoader::State {
+  State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch)
+      : store(folder, split, config), batch_size(checked_batch(batch)) {}
+  PictureStore store;
+  int64_t batch_size;
+  int64_t done = 0;
+};
+
+EvalLoader::EvalLoader(const ImageFolder& folder, Split split, const DataConfig& config,
+                       int64_t batch)
+    : state_(std::make_unique<State>(folder, split, config, batch)) {}
+
+EvalLoader::~EvalLoader() = default;
+
+bool EvalLoader::next(Batch& batch) {
+  const auto& readable = state_->store.readable();
+  const int64_t end = std::min(state_->done + state_->batch_size, size());
+  if (state_->done == end) return false;
+  const std::vector<int64_t> indices(readable.begin() + state_->done, readable.begin() + end);
+  std::vector<Picture> pictures;
+  for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
+  batch = make_batch(pictures, indices, state_->store);
+  state_->done = end;
+  return true;
+}
+
+void EvalLoader::reset() { state_->done = 0; }
+
+int64_t EvalLoader::size() const { return static_cast<int64_t>(state_->store.readable().size()); }
+
+const ImageRecord& EvalLoader::record(int64_t index) const { return state_->store.record(index); }
+
+}  // namespace flipside
