@@ -224,8 +224,11 @@ void write_image(const fs::path& path, const cv::Mat& image) {
   if (ending != ".png" && ending != ".jpg" && ending != ".jpeg")
     fail(ErrorCode::kIo, "{}: images are written as .png or .jpg; choose one of these endings",
          path.string());
-  cv::Mat stored = image;
-  if (image.channels() == 3) cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
+  cv::Mat stored;
+  if (image.channels() == 3)
+    cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
+  else
+    stored = image;
   std::vector<uint8_t> bytes;
   bool encoded = false;
   try {

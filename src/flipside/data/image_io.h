@@ -28,7 +28,8 @@ cv::Mat resize_image(const cv::Mat& image, cv::Size size);
 /// Resizes a 0/255 mask; a pixel is defect when at least half of it was.
 cv::Mat resize_mask(const cv::Mat& mask, cv::Size size);
 
-/// CV_8UC3 RGB -> [3,H,W] in [0,1]; a copy, channels_last in memory once batched.
+/// CV_8UC3 RGB -> [3,H,W] in [0,1]; a copy, H, W, C in memory. `cat` and `stack` of such do
+/// not give channels_last by themselves: add `.contiguous(kChannelsLast)`.
 Tensor to_tensor(const cv::Mat& image);
 /// CV_8UC1 0/255 -> [1,H,W] of 0 and 1.
 Tensor mask_to_tensor(const cv::Mat& mask);

@@ -1,6 +1,6 @@
 #include "flipside/eval/validation.h"
 
-#include <algorithm>
+#include <fmt/format.h>
 
 #include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
@@ -43,30 +43,39 @@ void draw_counterfactuals(const Explanation& e, const Batch& batch, const ImageF
       file, picture_grid(rows, {"input", "counterfactual", "change", "mask", "truth"}, row_labels));
 }
 
+ValidationScores score_counterfactuals(const Results& results) {
+  ValidationScores scores;
+  double flips = 0;
+  for (const auto& flip : results.flips)
+    flips += flip.by_discriminator / static_cast<double>(results.flips.size());
+  scores.score = (results.balanced_accuracy + flips) / 2;
+  scores.values = {{"accuracy", results.accuracy}, {"flip_rate", flips}};
+  if (results.label_free) scores.values.emplace_back("iou", results.label_free->iou);
+  return scores;
+}
+
+ValidationScores score_yardstick(const Results& results, ModelKind kind) {
+  if (kind == ModelKind::kClassifier)
+    return {results.balanced_accuracy, {{"accuracy", results.accuracy}}};
+  const double iou = results.tuned ? results.tuned->iou : 0.0;
+  return {iou, {{"iou", iou}}};
+}
+
 }  // namespace
 
 Validate make_validation(const ImageFolder& folder, const fs::path& run) {
   return [&folder, run](Model& model, int64_t step) {
-    ValidationScores scores;
-    if (model.config.model.kind != ModelKind::kCounterfactual) {
-      return scores;
-    }
-    const Config& config = model.config;
-    model.thresholds = choose_thresholds(Explainer(model), folder);
-    const Explainer explainer(model);
     EvaluateOptions options;
     options.split = Split::kVal;
-    const Results results = evaluate(explainer, folder, options);
-    double flips = 0;
-    for (const auto& flip : results.flips)
-      flips += flip.by_discriminator / static_cast<double>(results.flips.size());
-    scores.score = (results.balanced_accuracy + flips) / 2;
-    scores.values = {{"accuracy", results.accuracy}, {"flip_rate", flips}};
-    if (results.label_free) scores.values.emplace_back("iou", results.label_free->iou);
-    const Batch batch = sample_batch(folder, config.data);
+    const ModelKind kind = model.config.model.kind;
+    if (kind != ModelKind::kCounterfactual)
+      return score_yardstick(evaluate(model, folder, options), kind);
+    model.thresholds = choose_thresholds(Explainer(model), folder);
+    const Explainer explainer(model);
+    const Batch batch = sample_batch(folder, model.config.data);
     draw_counterfactuals(explainer.explain(batch.images), batch, folder,
                          run / "samples" / fmt::format("step_{:06}.png", step));
-    return scores;
+    return score_counterfactuals(evaluate(explainer, folder, options));
   };
 }
 

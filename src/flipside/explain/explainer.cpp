@@ -24,7 +24,7 @@ MaskOptions make_mask_options(const Model& model, double sensitivity) {
 
 Tensor to_cpu(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat32); }
 
-void check_images(const Tensor& images, int64_t stride) {
+void check_input(const Tensor& images, int64_t stride) {
   if (!images.defined() || images.dim() != 4 || images.size(1) != 3 || images.numel() == 0)
     fail(ErrorCode::kArgument, "images: must be a tensor [N,3,H,W] with N > 0");
   if (images.size(2) % stride != 0 || images.size(3) % stride != 0)
@@ -66,7 +66,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
   Generator generator = model_.generator;
   Discriminator discriminator = model_.discriminator;
-  check_images(images, generator->stride());
+  check_input(images, generator->stride());
   if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
 
   const auto head = model_.config.model.fake_head;

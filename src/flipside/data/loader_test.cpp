@@ -1,0 +1,253 @@
+#include "flipside/data/loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "flipside/data/parallel.h"
+#include "flipside/data/picture_store.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int64_t kSide = 16;
+
+DataConfig small_config(int64_t workers) {
+  DataConfig config;
+  config.size = kSide;
+  config.workers = workers;
+  return config;
+}
+
+/// No augmentation, so that every image can be told by its colour.
+DataConfig plain_config(int64_t workers) {
+  DataConfig config = small_config(workers);
+  config.flip = config.turn = false;
+  config.zoom = config.shift = config.gain = config.offset = 0;
+  return config;
+}
+
+/// Training images of one colour each: red counts the images, green is 100 times the class. The
+/// first class, "bad", has masks whose left half is defect.
+ImageFolder make_data(const TempFolder& folder, const std::vector<int>& per_class) {
+  const std::vector<std::string> names{"bad", "good", "worse"};
+  int red = 0;
+  for (size_t label = 0; label < per_class.size(); ++label)
+    for (int i = 0; i < per_class[label]; ++i) {
+      const std::string file = names[label] + fmt::format("/{:02}.png", i);
+      folder.write_image("train/" + file, cv::Scalar(red++, 100.0 * label, 7), {20, 20});
+      if (label > 0) continue;
+      cv::Mat mask(20, 20, CV_8UC1, cv::Scalar(0));
+      mask.colRange(0, 10).setTo(255);
+      write_image(folder / ("train/masks/" + file), mask);
+    }
+  folder.write_image("val/bad/0.png", {0, 0, 0});
+  folder.write_image("val/good/0.png", {0, 0, 0});
+  return scan_image_folder(folder.path(), {}, 1);
+}
+
+bool equal(const Batch& a, const Batch& b) {
+  return torch::equal(a.images, b.images) && torch::equal(a.labels, b.labels) &&
+         torch::equal(a.indices, b.indices) && a.masks.defined() == b.masks.defined() &&
+         (!a.masks.defined() || torch::equal(a.masks.nan_to_num(2), b.masks.nan_to_num(2)));
+}
+
+TEST(TrainLoader, BatchesDependOnSeedAndStepAlone) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {5, 9});
+  TrainLoader plain(data, Split::kTrain, small_config(0), 4, /*seed=*/7);
+  TrainLoader threaded(data, Split::kTrain, small_config(3), 4, 7);
+  TrainLoader resumed(data, Split::kTrain, small_config(2), 4, 7, /*first_step=*/6);
+  TrainLoader other(data, Split::kTrain, small_config(0), 4, 8);
+  DataConfig uncached = small_config(1);
+  uncached.cache_mb = 0;
+  TrainLoader decoding(data, Split::kTrain, uncached, 4, 7);
+  bool differs = false;
+  for (int step = 0; step < 20; ++step) {
+    const Batch batch = plain.next();
+    EXPECT_TRUE(equal(batch, threaded.next())) << "step " << step;
+    EXPECT_TRUE(equal(batch, decoding.next())) << "step " << step;
+    if (step >= 6) {
+      EXPECT_TRUE(equal(batch, resumed.next())) << "step " << step;
+    }
+    differs |= !equal(batch, other.next());
+  }
+  EXPECT_TRUE(differs);
+}
+
+TEST(TrainLoader, BatchesHaveTheStatedForm) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {3, 3});
+  TrainLoader loader(data, Split::kTrain, plain_config(1), 6, 1);
+  for (int step = 0; step < 5; ++step) {
+    const Batch batch = loader.next();
+    ASSERT_EQ(batch.images.sizes(), (at::IntArrayRef{6, 3, kSide, kSide}));
+    EXPECT_TRUE(batch.images.is_contiguous(kChannelsLast));
+    ASSERT_EQ(batch.masks.sizes(), (at::IntArrayRef{6, 1, kSide, kSide}));
+    for (int64_t i = 0; i < 6; ++i) {
+      const int64_t index = batch.indices[i].item<int64_t>();
+      const int64_t label = data.split(Split::kTrain)[index].label;
+      EXPECT_EQ(batch.labels[i].item<int64_t>(), label);
+      const Tensor red = batch.images[i][0], green = batch.images[i][1];
+      EXPECT_TRUE(torch::allclose(red, torch::full_like(red, index / 255.0)));
+      EXPECT_TRUE(torch::allclose(green, torch::full_like(green, label * 100 / 255.0)));
+      const Tensor mask = batch.masks[i][0];
+      if (label == 1) {
+        EXPECT_TRUE(mask.isnan().all().item<bool>());
+      } else {
+        EXPECT_EQ(mask.slice(1, 0, kSide / 2).min().item<float>(), 1);
+        EXPECT_EQ(mask.slice(1, kSide / 2).max().item<float>(), 0);
+      }
+    }
+  }
+}
+
+TEST(TrainLoader, ClassesTakeTurnsAndUseEveryImageEachEpoch) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {2, 5, 3});
+  TrainLoader loader(data, Split::kTrain, plain_config(0), 5, 3);
+  std::vector<int64_t> per_class(3);
+  std::vector<std::vector<int64_t>> drawn(3);
+  for (int step = 0; step < 30; ++step) {
+    const Batch batch = loader.next();
+    std::vector<int64_t> in_batch(3);
+    for (int64_t i = 0; i < 5; ++i) {
+      const int64_t label = batch.labels[i].item<int64_t>();
+      ++in_batch[label];
+      drawn[label].push_back(batch.indices[i].item<int64_t>());
+    }
+    for (int64_t count : in_batch) EXPECT_TRUE(count == 1 || count == 2);
+  }
+  const size_t members[] = {2, 5, 3};
+  for (int label = 0; label < 3; ++label) {
+    ASSERT_EQ(drawn[label].size(), 50u);
+    std::set<std::vector<int64_t>> orders;
+    for (size_t at = 0; at + members[label] <= 50; at += members[label]) {
+      const std::vector<int64_t> epoch(drawn[label].begin() + at,
+                                       drawn[label].begin() + at + members[label]);
+      EXPECT_EQ(std::set<int64_t>(epoch.begin(), epoch.end()).size(), members[label]);
+      orders.insert(epoch);
+    }
+    EXPECT_GT(orders.size(), 1u);  // shuffled anew
+  }
+}
+
+TEST(TrainLoader, WithoutBalanceEveryImageCountsAlike) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {2, 6});
+  DataConfig config = plain_config(0);
+  config.balanced = false;
+  TrainLoader loader(data, Split::kTrain, config, 8, 3);
+  for (int step = 0; step < 4; ++step) EXPECT_EQ(loader.next().labels.sum().item<int64_t>(), 6);
+}
+
+TEST(TrainLoader, SkipsUnreadableImagesAndNeedsOneOfEachClass) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {2, 3});
+  folder.write("train/bad/00.png", "no image");
+  folder.write_image("train/masks/bad/01.png", {255, 255, 255}, {3, 3});
+  EXPECT_THAT(message_of(ErrorCode::kData,
+                         [&] { TrainLoader(data, Split::kTrain, plain_config(1), 2, 1); }),
+              HasSubstr("class bad has no readable training images"));
+  folder.write_image("train/masks/bad/01.png", {255, 255, 255}, {20, 20});
+  TrainLoader loader(data, Split::kTrain, plain_config(1), 2, 1);
+  for (int step = 0; step < 6; ++step)
+    EXPECT_EQ(loader.next().images.index({at::indexing::Slice(), 0}).eq(0).sum().item<int64_t>(), 0)
+        << "the unreadable image, of red 0, was drawn";
+}
+
+TEST(TrainLoader, RethrowsWhatAWorkerThrew) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {2, 2});
+  DataConfig config = plain_config(2);
+  config.cache_mb = 0;
+  TrainLoader loader(data, Split::kTrain, config, 2, 1);
+  loader.next();
+  fs::remove_all(folder / "train");
+  const std::string message = message_of(ErrorCode::kImage, [&] {
+    for (int step = 0; step < 20; ++step) loader.next();
+  });
+  EXPECT_THAT(message, HasSubstr("no such file"));
+}
+
+TEST(TrainLoader, RefusesAnEmptyBatch) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {1, 1});
+  EXPECT_THAT(message_of(ErrorCode::kArgument,
+                         [&] { TrainLoader(data, Split::kTrain, plain_config(0), 0, 1); }),
+              HasSubstr("batch = 0"));
+}
+
+TEST(EvalLoader, GoesThroughASplitOnceInOrder) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {3, 4});
+  folder.write("train/good/01.png", "no image");  // record 4
+  EvalLoader loader(data, Split::kTrain, small_config(1), 4);
+  EXPECT_EQ(loader.size(), 6);
+  for (int round = 0; round < 2; ++round) {
+    std::vector<int64_t> seen;
+    std::vector<int64_t> sizes;
+    Batch batch;
+    while (loader.next(batch)) {
+      sizes.push_back(batch.images.size(0));
+      for (int64_t i = 0; i < batch.images.size(0); ++i) {
+        const int64_t index = batch.indices[i].item<int64_t>();
+        seen.push_back(index);
+        EXPECT_EQ(loader.record(index).label, batch.labels[i].item<int64_t>());
+        EXPECT_NEAR(batch.images[i][0][5][5].item<double>(), index / 255.0, 1e-6);
+      }
+    }
+    EXPECT_THAT(sizes, ::testing::ElementsAre(4, 2));
+    EXPECT_THAT(seen, ::testing::ElementsAre(0, 1, 2, 3, 5, 6));
+    loader.reset();
+  }
+}
+
+TEST(EvalLoader, HasNoMasksWhereNoImageHas) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {1, 1});
+  EvalLoader loader(data, Split::kVal, small_config(1), 4);
+  Batch batch;
+  ASSERT_TRUE(loader.next(batch));
+  EXPECT_FALSE(batch.masks.defined());
+  EXPECT_THAT(message_of(ErrorCode::kData, [&] { EvalLoader(data, Split::kTest, {}, 4); }),
+              HasSubstr("the test split has no images"));
+}
+
+TEST(PictureStore, KeepsWhatTheBudgetAllows) {
+  const TempFolder folder;
+  for (const char* name : {"a", "b"})
+    folder.write_image(fmt::format("train/{}/0.png", name), {1, 2, 3}, {600, 600});
+  const ImageFolder data = scan_image_folder(folder.path(), {}, 1);
+  DataConfig config;
+  config.size = 512;  // 0.75 MB a picture
+  config.cache_mb = 1;
+  const PictureStore store(data, Split::kTrain, config);
+  ASSERT_EQ(store.readable().size(), 2u);
+  // A kept picture is one and the same memory each time.
+  EXPECT_EQ(store.picture(0).image.data, store.picture(0).image.data);
+  const Picture first = store.picture(1), second = store.picture(1);
+  EXPECT_NE(first.image.data, second.image.data);
+  EXPECT_EQ(cv::norm(first.image, second.image, cv::NORM_INF), 0);
+}
+
+TEST(ForEachIndex, VisitsEachOnceAndThrowsAgain) {
+  std::vector<int> visits(1000), followed(1000);
+  for_each_index(
+      1000, [&](int64_t i) { ++visits[i]; }, [&](int64_t i) { ++followed[i]; });
+  EXPECT_EQ(visits, std::vector<int>(1000, 1));
+  EXPECT_EQ(followed, visits);
+  EXPECT_THROW(for_each_index(50,
+                              [](int64_t i) {
+                                if (i == 20) throw std::runtime_error("twenty");
+                              }),
+               std::runtime_error);
+}
+
+}  // namespace
+}  // namespace flipside
