@@ -6,8 +6,7 @@ target_include_directories(flipside_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/te
 target_link_libraries(flipside_tests PRIVATE flipside GTest::gmock GTest::gtest_main
                       nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog flipside_warnings)
 target_precompile_headers(flipside_tests REUSE_FROM flipside)
-target_compile_definitions(flipside_tests PRIVATE
-  FLIPSIDE_VERSION="${PROJECT_VERSION}" FLIPSIDE_PROGRAM="$<TARGET_FILE:flipside_cli>")
+target_compile_definitions(flipside_tests PRIVATE FLIPSIDE_PROGRAM="$<TARGET_FILE:flipside_cli>")
 add_dependencies(flipside_tests flipside_cli)
 gtest_discover_tests(flipside_tests DISCOVERY_TIMEOUT 120
   PROPERTIES TIMEOUT 900 ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +10,8 @@
 #include "flipside/explain/explainer.h"
 
 namespace flipside {
+
+constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 /// Mask quality at one threshold, on images of defect classes that have masks.
 struct MaskScores {
@@ -23,21 +27,23 @@ struct FlipScores {
   std::optional<double> by_judge;      ///< share that an independent classifier gives the target
 };
 
-/// Everything `flipside evaluate` reports.
+/// Everything `flipside evaluate` reports. What a kind of model cannot answer is empty, or NaN.
 struct Results {
+  Split split = Split::kTest;
   std::vector<std::string> class_names;
   int64_t reference_class = 0;
   int64_t images = 0;
-  double accuracy = 0, balanced_accuracy = 0, macro_f1 = 0;
-  double auroc = 0;                       ///< defect (not the reference class) against reference
-  double head_accuracy = 0;               ///< of the generator's head
+  double accuracy = kUndefined, balanced_accuracy = kUndefined, macro_f1 = kUndefined;
+  double auroc = kUndefined;          ///< defect (not the reference class) against reference
+  double head_accuracy = kUndefined;  ///< of the generator's head
   std::optional<double> judge_accuracy;
   std::vector<std::vector<int64_t>> confusion;
   std::vector<FlipScores> flips;
-  int64_t mask_images = 0;                ///< images with masks that the mask scores rest on
+  int64_t mask_images = 0;  ///< images with masks that the mask scores rest on
   std::optional<MaskScores> label_free, tuned;
+  std::optional<MaskScores> fixed;  ///< a segmenter's masks at probability 0.5
   std::optional<double> pixel_average_precision;
-  std::optional<double> darkness_iou;     ///< trivial map, threshold from validation masks
+  std::optional<double> darkness_iou;  ///< trivial map, threshold from validation masks
   /// Synthetic data: mean |x_cf - true counterfactual| inside and outside the defect.
   std::optional<double> error_inside, error_outside;
 };
@@ -50,13 +56,27 @@ struct EvaluateOptions {
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards
 /// the reference class), so that classification and localisation are told apart; README and report
-/// say so. Throws `Error(kData)` when class names differ from the model's.
+/// say so. Throws `Error(kData)` when class names differ from the model's, or when the split holds
+/// no image; `Error(kArgument)` for a judge that is no classifier of these classes.
 Results evaluate(const Explainer& explainer, const ImageFolder& folder,
                  const EvaluateOptions& options);
+
+/// The same for a model of any kind: a classifier gets the scores of its classes, a segmenter those
+/// of its masks (as they are, without clean-up) at probability 0.5 and at the threshold of best IoU
+/// on the validation masks.
+Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options);
 
 /// Chooses both thresholds on the validation split: label-free (Otsu over the saliency of defect
 /// images) and, where masks exist, the one of best IoU. Test data never enters.
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder);
+
+/// The threshold of best IoU on the validation masks for any other map: `map` takes images
+/// [N,3,H,W] and gives [N,1,H,W] in [0,1]. NaN without masks.
+double tune_threshold(const std::function<Tensor(const Tensor&)>& map, const ImageFolder& folder,
+                      const DataConfig& config, int64_t batch = 32);
+
+/// Rows [M] int64 of the batch that hold a defect image (not of class `reference`) with a mask.
+Tensor rows_with_masks(const Batch& batch, int64_t reference);
 
 /// darkness = max(0, local median - gray): the trivial map that any method must beat. [N,3,H,W] in
 /// [0,1] -> [N,1,H,W].

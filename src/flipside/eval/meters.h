@@ -49,8 +49,8 @@ class MaskMeter {
   void add(const Tensor& mask, const Tensor& truth);
   void reset() { *this = MaskMeter(tolerance_); }
   int64_t images() const { return images_; }
-  double iou() const;         ///< over all pixels of the set
-  double mean_iou() const;    ///< mean of the images' IoU; 1 where mask and truth are both empty
+  double iou() const;       ///< over all pixels of the set
+  double mean_iou() const;  ///< mean of the images' IoU; 1 where mask and truth are both empty
   double precision() const;
   double recall() const;
   double f1() const;

@@ -24,11 +24,13 @@ struct Explanation {
 };
 
 /// The one narrow seam between networks and everything that shows, measures or serves them.
-/// Thread-safe: `explain` changes nothing.
+/// Thread-safe: `explain` changes nothing. The networks are shared with the model given (module
+/// holders are pointers) and are put into evaluation mode.
 class Explainer {
  public:
   /// Takes a counterfactual model (`Error(kArgument)` for the other kinds). `sensitivity` > 0
-  /// divides the stored label-free threshold: 2 marks twice as faint changes, 0.5 half.
+  /// divides the stored label-free threshold: 2 marks twice as faint changes, 0.5 half. A model
+  /// without a stored threshold gets `MaskOptions`' default.
   explicit Explainer(Model model, double sensitivity = 1.0);
 
   /// `images` [N,3,H,W] in [0,1], sides multiples of the generator's stride. `targets` [N] int64

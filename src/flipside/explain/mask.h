@@ -7,12 +7,16 @@
 
 namespace flipside {
 
+/// The lowest threshold that is ever used: one level of an 8-bit image. Fainter changes cannot be
+/// seen, and a generator that changes nothing must mark nothing.
+constexpr double kMinThreshold = 1.0 / 255;
+
 /// How a saliency map becomes a mask (docs/equations.md, "Masks"). Lengths are shares of the
 /// image, so that one rule serves every size.
 struct MaskOptions {
-  double threshold = 0.1;     ///< saliency in [0,1] units of |x_cf - x|
-  double smoothing = 0.6;     ///< Gaussian sigma in pixels of the network's resolution; 0 none
-  double min_area = 0.0015;   ///< connected regions under this share of the image are dropped
+  double threshold = 0.1;    ///< saliency in [0,1] units of |x_cf - x|
+  double smoothing = 0.6;    ///< Gaussian sigma in pixels of the network's resolution; 0 none
+  double min_area = 0.0015;  ///< connected regions under this share of the image are dropped
 };
 
 /// saliency = mean over channels of |counterfactual - image|; both [N,3,H,W] -> [N,1,H,W] in [0,1].
@@ -24,10 +28,17 @@ Tensor smooth(const Tensor& saliency, double sigma);
 /// Smoothed, thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
 
+/// The mask of one map [1,H,W] at another size (the original image's): smoothed at the network's
+/// resolution, resized bilinearly, thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
+cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);
+
 /// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest
-/// value; the bin edge that maximises the between-class variance. Throws `Error(kArgument)` for no
-/// values.
+/// value: the bin edge that maximises the between-class variance, the middle one where empty bins
+/// make several equally good, and the largest value where all are equal. Throws `Error(kArgument)`
+/// for no values.
 double otsu_threshold(const Tensor& values);
+/// The same for counts of values in bins of `bin_width` from 0 on.
+double otsu_threshold(const std::vector<int64_t>& counts, double bin_width);
 
 /// A connected region of a mask, in pixels.
 struct Box {
@@ -35,5 +46,6 @@ struct Box {
 };
 /// Bounding boxes of the 8-connected regions of a [1,H,W] mask, largest area first.
 std::vector<Box> mask_boxes(const Tensor& mask);
+std::vector<Box> mask_boxes(const cv::Mat& mask);  ///< CV_8UC1, regions of nonzero pixels
 
 }  // namespace flipside

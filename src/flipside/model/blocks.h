@@ -1,5 +1,8 @@
 #pragma once
 
+#include <algorithm>
+#include <vector>
+
 #include "flipside/core/torch.h"
 
 namespace flipside {
@@ -26,5 +29,108 @@ constexpr double kSlope = 0.1;
 
 /// Groups of a normalisation over `channels`: 8 channels each.
 inline int64_t norm_groups(int64_t channels) { return std::max<int64_t>(1, channels / 8); }
+
+/// A convolution that keeps the size (stride 1, odd kernel) or halves it (kernel 4, stride 2).
+torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
+                            bool bias = false);
+
+/// Lays every convolution's weights out channels_last, as the activations are.
+void to_channels_last(torch::nn::Module& module);
+
+/// Images [N,3,H,W] in [0,1] -> [-1,1], channels_last: the first thing that every network does.
+Tensor normalise(const Tensor& images);
+
+/// Average and maximum over the pixels, side by side: [N,C,H,W] -> [N,2C].
+Tensor average_and_max(const Tensor& x);
+
+/// Throws `Error(kArgument)` unless `images` is [N,3,H,W] with H and W multiples of `stride`.
+void check_images(const Tensor& images, int64_t stride);
+
+/// `group_norm_act` with a learned gain and bias per channel. With `num_classes` > 0 the target
+/// modulates it by FiLM (Perez et al. 2018): h(1+a)+b with a and b [C] learned per class, near zero
+/// at first.
+class NormActImpl : public torch::nn::Module {
+ public:
+  explicit NormActImpl(int64_t channels, double slope = kSlope, int64_t num_classes = 0);
+  /// `x` [N,C,H,W]; `target` [N] int64 in [0,num_classes), unused without FiLM.
+  Tensor forward(const Tensor& x, const Tensor& target = {});
+
+ private:
+  int64_t groups_;
+  double slope_;
+  Tensor gain_, bias_;
+  torch::nn::Embedding film_{nullptr};
+};
+TORCH_MODULE(NormAct);
+
+/// Convolution, normalisation, activation.
+class ConvBlockImpl : public torch::nn::Module {
+ public:
+  ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
+                int64_t num_classes = 0);
+  Tensor forward(const Tensor& x, const Tensor& target = {});
+
+ private:
+  torch::nn::Conv2d conv_;
+  NormAct norm_;
+};
+TORCH_MODULE(ConvBlock);
+
+/// conv3-norm-act-conv3-norm, added to the input, and the activation after it (He et al. 2016).
+class ResidualBlockImpl : public torch::nn::Module {
+ public:
+  explicit ResidualBlockImpl(int64_t channels);
+  Tensor forward(const Tensor& x);
+
+ private:
+  ConvBlock first_;
+  torch::nn::Conv2d second_;
+  NormAct norm_;
+};
+TORCH_MODULE(ResidualBlock);
+
+/// The way down: conv3 stem, per further width a conv4 of stride 2, residual blocks.
+class EncoderImpl : public torch::nn::Module {
+ public:
+  EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_blocks);
+  /// `x` [N,3,H,W] in [0,1] -> features per level, [N,widths[i],H/2^i,W/2^i]; the last is the
+  /// bottleneck.
+  std::vector<Tensor> forward(const Tensor& x);
+
+ private:
+  std::vector<ConvBlock> levels_;
+  std::vector<ResidualBlock> residual_;
+};
+TORCH_MODULE(Encoder);
+
+/// One step up: 1x1 convolution at the low resolution, bilinear x2, skip concatenated, conv3.
+class UpBlockImpl : public torch::nn::Module {
+ public:
+  UpBlockImpl(int64_t in, int64_t out, int64_t num_classes);
+  /// `x` [N,in,H,W], `skip` [N,out,2H,2W] -> [N,out,2H,2W].
+  Tensor forward(const Tensor& x, const Tensor& skip, const Tensor& target);
+
+ private:
+  torch::nn::Conv2d project_;
+  ConvBlock merge_;
+};
+TORCH_MODULE(UpBlock);
+
+/// The way up, from the bottleneck to `outputs` channels at full size. With `num_classes` > 0 the
+/// target enters here, by FiLM at the bottleneck and at each level.
+class DecoderImpl : public torch::nn::Module {
+ public:
+  DecoderImpl(const std::vector<int64_t>& widths, int64_t outputs, int64_t num_classes);
+  /// `features` as `Encoder` gives them -> [N,outputs,H,W].
+  Tensor forward(const std::vector<Tensor>& features, const Tensor& target = {});
+  /// The last layer, for its owner to initialise.
+  torch::nn::Conv2d& output() { return output_; }
+
+ private:
+  ConvBlock entry_;
+  std::vector<UpBlock> levels_;  // from the lowest resolution up
+  torch::nn::Conv2d output_;
+};
+TORCH_MODULE(Decoder);
 
 }  // namespace flipside

@@ -2,6 +2,7 @@
 
 #include "flipside/config/config.h"
 #include "flipside/core/torch.h"
+#include "flipside/model/blocks.h"
 
 namespace flipside {
 
@@ -15,10 +16,15 @@ class DiscriminatorImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x);
   /// Penultimate features [N,F], F = twice the last width (average and max pool).
   Tensor features(const Tensor& x);
+  /// Input sides must be multiples of this.
+  int64_t stride() const { return stride_; }
 
  private:
-  struct Parts;
-  std::shared_ptr<Parts> parts_;
+  int64_t stride_;
+  torch::nn::Conv2d stem_;
+  std::vector<ConvBlock> levels_;
+  ConvBlock last_;
+  torch::nn::Linear head_;
 };
 TORCH_MODULE(Discriminator);
 

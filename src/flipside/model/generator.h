@@ -2,6 +2,7 @@
 
 #include "flipside/config/config.h"
 #include "flipside/core/torch.h"
+#include "flipside/model/blocks.h"
 
 namespace flipside {
 
@@ -17,8 +18,8 @@ struct GeneratorResult {
 /// Stem conv3; per further width a conv4 of stride 2; residual blocks; the head on concatenated
 /// average and max pool of the bottleneck before the target enters; up: 1x1 conv, bilinear x2,
 /// skip concatenated, conv3. The target enters by FiLM (Perez et al. 2018), h(1+a)+b, at the
-/// bottleneck and at each level of the decoder only. The last layer starts near zero, so that an
-/// untrained generator returns its input.
+/// bottleneck and at each level of the decoder only. The last layer of the residual outputs starts
+/// near zero, so that an untrained generator returns its input.
 class GeneratorImpl : public torch::nn::Module {
  public:
   GeneratorImpl(const ModelConfig& config, int64_t num_classes);
@@ -27,11 +28,16 @@ class GeneratorImpl : public torch::nn::Module {
   /// The head's logits [N,K] alone: the encoder without the decoder.
   Tensor classify(const Tensor& x);
   /// Input sides must be multiples of this.
-  int64_t stride() const;
+  int64_t stride() const { return stride_; }
 
  private:
-  struct Parts;
-  std::shared_ptr<Parts> parts_;
+  GeneratorResult compose(const Tensor& x, const Tensor& raw) const;
+
+  GeneratorOutput output_;
+  int64_t stride_;
+  Encoder encoder_;
+  Decoder decoder_;
+  torch::nn::Linear head_;
 };
 TORCH_MODULE(Generator);
 
@@ -40,12 +46,14 @@ TORCH_MODULE(Generator);
 class SegmenterImpl : public torch::nn::Module {
  public:
   explicit SegmenterImpl(const ModelConfig& config);
+  /// `x` [N,3,H,W] in [0,1], H and W multiples of `stride()`.
   Tensor forward(const Tensor& x);
-  int64_t stride() const;
+  int64_t stride() const { return stride_; }
 
  private:
-  struct Parts;
-  std::shared_ptr<Parts> parts_;
+  int64_t stride_;
+  Encoder encoder_;
+  Decoder decoder_;
 };
 TORCH_MODULE(Segmenter);
 

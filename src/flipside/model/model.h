@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -61,7 +62,7 @@ struct Checkpoint {
 
 /// Strict: every tensor of the model must be there with its shape and dtype, and nothing else but
 /// "state.*". Throws `Error(kCheckpoint)` for a file that is missing, truncated, corrupt (a CRC-32
-/// over the tensor bytes is stored), of another version, of the wrong shape. `path` is the file, or a
+/// of the whole file is stored), of another version, of the wrong shape. `path` is the file, or a
 /// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
 Checkpoint load_checkpoint(const fs::path& path);
 /// The model alone, in evaluation mode.

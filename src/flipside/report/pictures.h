@@ -20,8 +20,9 @@ cv::Mat heatmap(const cv::Mat& saliency);  ///< CV_32FC1
 /// The image with the mask's outline drawn and its inside tinted; mask CV_8UC1 0/255.
 cv::Mat overlay(const cv::Mat& image, const cv::Mat& mask);
 
-/// Rows of equally sized cells with a caption line above each column and a label left of each row
-/// (either may be empty). Cells are resized to `cell` pixels.
+/// Rows of square cells with a caption line above each column and a label left of each row
+/// (either may be empty; too long ones are cut). Each picture is resized to fit a cell of `cell`
+/// pixels, aspect ratio kept; rows may differ in length and pictures may be empty.
 cv::Mat picture_grid(const std::vector<std::vector<cv::Mat>>& rows,
                      const std::vector<std::string>& captions,
                      const std::vector<std::string>& row_labels, int cell = 128);

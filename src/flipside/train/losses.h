@@ -7,22 +7,39 @@ namespace flipside {
 
 // Pure functions, each one equation of docs/equations.md. Letters: N images, K real classes;
 // logits [N,K+1] with "fake" at index K; labels and targets [N] int64 in [0,K). All give a scalar.
+//
+// The fake head says how "fake" is scored: as class K of one softmax (kSoftmax), or by its own
+// logit beside K class logits (kFactorised). The hinge and least-squares forms always score the
+// fake logit apart, next to a K-class cross-entropy.
+
+/// How the discriminator's logits are scored.
+struct AdversarialForm {
+  FakeHead head = FakeHead::kSoftmax;
+  AdversarialLoss loss = AdversarialLoss::kCrossEntropy;
+};
 
 /// (1), real part: the discriminator's loss on real images of classes `labels`.
-Tensor real_loss(const Tensor& logits, const Tensor& labels, FakeHead head, AdversarialLoss form);
+Tensor real_loss(const Tensor& logits, const Tensor& labels, const AdversarialForm& form);
+
 /// (1), fake part: its loss on counterfactuals made for `targets`. With the factorised head they
-/// also train the class logits as their target class.
-Tensor fake_loss(const Tensor& logits, const Tensor& targets, FakeHead head, AdversarialLoss form);
-/// (2): the generator's loss: taken for a real image of class `targets`.
-Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, FakeHead head,
-                        AdversarialLoss form);
-/// (3) and (4): mean absolute difference.
-Tensor l1_loss(const Tensor& a, const Tensor& b);
-/// Total variation of the change |x_cf - x|: mean absolute difference of neighbours, both ways.
-Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
-/// Soft-target-free cross-entropy for [N,K] logits: (6), and the ordinary classifier.
+/// also train the K class logits as their target class; with one softmax `targets` is not used.
+Tensor fake_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form);
+
+/// (2): the generator's loss: to be taken for a real image of class `targets`.
+Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form);
+
+/// (6), and the ordinary classifier's loss: cross-entropy of [N,K] logits.
 Tensor class_loss(const Tensor& logits, const Tensor& labels);
-/// Binary cross-entropy plus soft Dice of [N,1,H,W] logits and masks (the segmenter's loss).
+
+/// (3), (4), (5): mean absolute difference.
+Tensor mean_absolute_error(const Tensor& a, const Tensor& b);
+
+/// (5), optional: total variation of the change x_cf - x: mean absolute difference of horizontal
+/// and of vertical neighbours, summed. Both [N,3,H,W] in [0,1].
+Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
+
+/// The segmenter's loss: binary cross-entropy plus soft Dice over the batch, of logits [N,1,H,W]
+/// and masks [N,1,H,W] of 0 and 1; pixels whose mask is NaN (no mask known) do not count.
 Tensor segmentation_loss(const Tensor& logits, const Tensor& masks);
 
 }  // namespace flipside

@@ -32,12 +32,15 @@ struct SynthOptions {
   int64_t count = 1000;         ///< images over all splits and both classes
   int size = 64;                ///< pixels
   uint64_t seed = 1;
+  int threads = 0;  ///< 0: one per processor; the bytes do not depend on it
 };
 
 /// Writes OUT/{train,val,test}/{crack,intact}/NNNNN.png (fruit: bad, good), 70/15/15 %, half of
-/// them defects; masks at OUT/<split>/masks/<class>/NNNNN.png and the exact counterfactuals at
-/// OUT/<split>/counterfactuals/<class>/NNNNN.png. Scene i depends on (seed, i) alone: same seed, same bytes.
-/// Throws `Error(kUsage)` for a bad kind, count or size, or when OUT holds something else.
+/// them defects; for the defects also masks at OUT/<split>/masks/<class>/NNNNN.png and the exact
+/// counterfactuals at OUT/<split>/counterfactuals/<class>/NNNNN.png; and the options in
+/// OUT/synth.json. Scene i and its split depend on (seed, i) alone: same seed, same bytes. Run
+/// again with the same options it makes what is missing, or nothing. Throws `Error(kUsage)` for a
+/// bad kind, count or size, or when OUT holds something else, and `Error(kIo)` when writing fails.
 void write_data_set(const fs::path& out, const SynthOptions& options);
 
 }  // namespace flipside::synth

@@ -1,0 +1,61 @@
+// Time of one training step, in images per second, on random images: the networks, losses and
+// optimiser of the defaults, without the loader.
+
+#include <benchmark/benchmark.h>
+
+#include "flipside/core/device.h"
+#include "flipside/train/trainer.h"
+
+namespace flipside {
+namespace {
+
+Config bench_config(int64_t size, int64_t batch) {
+  Config config;
+  config.data.size = size;
+  config.train.batch = batch;
+  config.train.discriminator_warmup = 0;
+  return config;
+}
+
+Batch random_batch(int64_t size, int64_t batch) {
+  Batch data;
+  data.images = torch::rand({batch, 3, size, size}).contiguous(kChannelsLast);
+  data.labels = torch::arange(batch, torch::kInt64).remainder(2);
+  data.indices = torch::arange(batch, torch::kInt64);
+  return data;
+}
+
+void train_step(benchmark::State& state) {
+  const int64_t size = state.range(0), batch = state.range(1);
+  CounterfactualTrainer trainer(make_model(bench_config(size, batch), {"crack", "intact"}, 1));
+  const Batch data = random_batch(size, batch);
+  for (int i = 0; i < 3; ++i) trainer.step(data);
+  const int64_t faults = minor_page_faults();
+  for (auto _ : state) trainer.step(data);
+  const auto steps = static_cast<double>(state.iterations());
+  state.counters["img/s"] =
+      benchmark::Counter(steps * static_cast<double>(batch), benchmark::Counter::kIsRate);
+  state.counters["faults/step"] = static_cast<double>(minor_page_faults() - faults) / steps;
+  state.counters["peak_MB"] = static_cast<double>(peak_memory()) / 1e6;
+}
+
+BENCHMARK(train_step)
+    ->ArgNames({"size", "batch"})
+    ->Args({64, 16})
+    ->Args({64, 32})
+    ->Args({128, 16})
+    ->Unit(benchmark::kMillisecond)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+
+}  // namespace
+}  // namespace flipside
+
+int main(int argc, char** argv) {
+  flipside::configure_runtime();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}

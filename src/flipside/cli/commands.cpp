@@ -1,0 +1,13 @@
+#include "flipside/cli/commands.h"
+
+namespace flipside {
+
+void add_commands(CLI::App& app) {
+  add_synth_command(app);
+  add_data_command(app);
+  add_train_command(app);
+  add_evaluate_command(app);
+  add_explain_command(app);
+}
+
+}  // namespace flipside

@@ -1,0 +1,45 @@
+#include "flipside/cli/config_options.h"
+
+#include <algorithm>
+
+namespace flipside {
+
+ConfigOptions::ConfigOptions(CLI::App& command, const std::vector<std::string>& sections) {
+  command.add_option("--config", file_, "TOML file with any of the options below")
+      ->type_name("FILE");
+  Config defaults;
+  for (const auto& field : config_fields(defaults)) {
+    if (std::find(sections.begin(), sections.end(), field.section) == sections.end()) continue;
+    const std::string key = field.key();
+    const std::string help =
+        field.help + " (" + field.range + "; default " + field.default_value + ")";
+    CLI::Option* option = nullptr;
+    if (field.is_bool) {
+      option = command.add_flag_function(
+          field.flag() + ",!--no-" + field.flag().substr(2),
+          [this, key](int64_t count) { given_.emplace_back(key, count > 0 ? "true" : "false"); },
+          help);
+    } else {
+      option = command.add_option_function<std::string>(
+          field.flag(), [this, key](const std::string& text) { given_.emplace_back(key, text); },
+          help);
+      option->type_name("");
+    }
+    option->group(field.section);
+  }
+}
+
+Config ConfigOptions::resolve() const {
+  Config config;
+  if (!file_.empty()) load_config(file_, config);
+  auto fields = config_fields(config);
+  for (const auto& [key, value] : given_) {
+    const auto field = std::find_if(fields.begin(), fields.end(),
+                                    [&key = key](const Field& f) { return f.key() == key; });
+    field->set(value);
+  }
+  validate_config(config);
+  return config;
+}
+
+}  // namespace flipside

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "flipside/config/config.h"
+
+namespace flipside {
+
+/// `--config FILE` and one flag for every key of the configuration. Flags win over the file.
+class ConfigOptions {
+ public:
+  /// Registers the flags of the named sections with `command`, which must outlive the parsing.
+  ConfigOptions(CLI::App& command, const std::vector<std::string>& sections);
+  /// The configuration: defaults, then the file, then the flags. Throws `Error(kConfig)`.
+  Config resolve() const;
+  /// True when the file or any flag was given.
+  bool any_given() const { return !file_.empty() || !given_.empty(); }
+
+ private:
+  std::string file_;
+  std::vector<std::pair<std::string, std::string>> given_;  ///< key, value
+};
+
+}  // namespace flipside

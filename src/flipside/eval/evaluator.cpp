@@ -1,0 +1,318 @@
+#include "flipside/eval/evaluator.h"
+
+#include <fmt/ranges.h>
+
+#include <cmath>
+
+#include "flipside/core/error.h"
+#include "flipside/data/image_io.h"
+#include "flipside/data/loader.h"
+#include "flipside/eval/meters.h"
+
+namespace flipside {
+namespace {
+
+void check_folder(const ImageFolder& folder, const Model& model, Split split) {
+  if (folder.class_names != model.class_names)
+    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
+         folder.root.string(), fmt::join(folder.class_names, ", "),
+         fmt::join(model.class_names, ", "));
+  if (folder.split(split).empty())
+    fail(ErrorCode::kData, "{}: no image in split {}; choose another with --split",
+         folder.root.string(), to_string(split));
+}
+
+void check_judge(const Model& judge, const Model& model) {
+  if (judge.config.model.kind != ModelKind::kClassifier)
+    fail(ErrorCode::kArgument, "judge: must be a classifier; train one with --model classifier");
+  if (judge.class_names != model.class_names)
+    fail(ErrorCode::kArgument, "judge: knows the classes {}, the model {}; both need the same data",
+         fmt::join(judge.class_names, ", "), fmt::join(model.class_names, ", "));
+  if (judge.config.data.size != model.config.data.size)
+    fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
+         judge.config.data.size, model.config.data.size, model.config.data.size);
+}
+
+/// A classifier's probabilities [N,K] on the CPU.
+Tensor classify(const Model& classifier, const Tensor& images) {
+  torch::NoGradGuard no_grad;
+  Discriminator network = classifier.discriminator;
+  const auto device = network->parameters().front().device();
+  return network->forward(images.to(device).contiguous(kChannelsLast)).softmax(/*dim=*/1).cpu();
+}
+
+MaskScores mask_scores(const MaskMeter& meter, double threshold) {
+  return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),
+          meter.tolerant_f1(), meter.precision(), meter.recall()};
+}
+
+/// Class scores of any model with probabilities.
+class ClassScores {
+ public:
+  explicit ClassScores(const Model& model)
+      : reference_(model.reference_class), confusion_(model.num_classes()) {}
+  void add(const Tensor& labels, const Tensor& probs) {
+    confusion_.add(labels, probs.argmax(/*dim=*/1));
+    ranks_.add(1 - probs.select(/*dim=*/1, reference_), labels != reference_);
+  }
+  void write(Results& results) const {
+    results.accuracy = confusion_.accuracy();
+    results.balanced_accuracy = confusion_.balanced_accuracy();
+    results.macro_f1 = confusion_.macro_f1();
+    results.auroc = ranks_.auroc();
+    results.confusion = confusion_.counts();
+  }
+
+ private:
+  int64_t reference_;
+  ConfusionMeter confusion_;
+  RankMeter ranks_;
+};
+
+/// Masks of one map at one threshold.
+struct MaskTrial {
+  MaskOptions options;
+  MaskMeter meter;
+  void add(const Tensor& map, const Tensor& truth) {
+    meter.add(saliency_to_mask(map, options), truth);
+  }
+};
+
+MaskOptions with_threshold(MaskOptions options, double threshold) {
+  options.threshold = threshold;
+  return options;
+}
+
+/// Gathers what a counterfactual model shows, batch by batch.
+class Evaluation {
+ public:
+  Evaluation(const Explainer& explainer, const ImageFolder& folder, const EvaluateOptions& options);
+  void add(const Batch& batch, const EvalLoader& loader);
+  Results results() const;
+
+ private:
+  struct FlipCount {
+    int64_t images = 0, agreed = 0, agreed_strictly = 0, judged = 0;
+  };
+  void add_classes(const Batch& batch, const Explanation& explanation);
+  void add_flips(const Tensor& labels, const Explanation& explanation);
+  void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
+  void add_truth(const Tensor& counterfactual, const Tensor& mask, const fs::path& truth);
+
+  const Explainer& explainer_;
+  const Model& model_;
+  const Model* judge_;
+  std::vector<int64_t> defect_classes_;
+  ClassScores classes_;
+  ConfusionMeter head_, judge_classes_;
+  std::vector<std::vector<FlipCount>> flips_;
+  MaskTrial label_free_;
+  std::optional<MaskTrial> tuned_, darkness_;
+  SaliencyCurve curve_;
+  double inside_sum_ = 0, inside_pixels_ = 0, outside_sum_ = 0, outside_pixels_ = 0;
+};
+
+Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
+                       const EvaluateOptions& options)
+    : explainer_(explainer),
+      model_(explainer.model()),
+      judge_(options.judge),
+      classes_(model_),
+      head_(model_.num_classes()),
+      judge_classes_(model_.num_classes()),
+      flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
+      label_free_{explainer.mask_options(), MaskMeter()} {
+  for (int64_t k = 0; k < model_.num_classes(); ++k)
+    if (k != model_.reference_class) defect_classes_.push_back(k);
+  const MaskOptions& rule = explainer.mask_options();
+  if (!std::isnan(model_.thresholds.tuned))
+    tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
+  // The trivial map gets the same smoothing, clean-up and way to its threshold.
+  const double darkness = tune_threshold(
+      [&](const Tensor& images) { return smooth(darkness_map(images), rule.smoothing); }, folder,
+      model_.config.data, options.batch);
+  if (!std::isnan(darkness)) darkness_ = MaskTrial{with_threshold(rule, darkness), MaskMeter()};
+}
+
+void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
+  const Tensor is_reference = batch.labels == model_.reference_class;
+  // Defect images go to the reference class, reference images to each defect class in turn.
+  for (size_t turn = 0; turn < defect_classes_.size(); ++turn) {
+    const Tensor rows =
+        (turn == 0 ? torch::ones_like(is_reference) : is_reference).nonzero().flatten();
+    if (rows.numel() == 0) continue;
+    const Tensor labels = batch.labels.index_select(0, rows);
+    const Tensor targets = torch::where(labels == model_.reference_class,
+                                        torch::full_like(labels, defect_classes_[turn]),
+                                        torch::full_like(labels, model_.reference_class));
+    const auto explanation = explainer_.explain(batch.images.index_select(0, rows), targets);
+    add_flips(labels, explanation);
+    if (turn > 0) continue;
+    add_classes(batch, explanation);
+    add_masks(batch, explanation, loader);
+  }
+}
+
+void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
+  classes_.add(batch.labels, explanation.probs);
+  head_.add(batch.labels, explanation.head_probs.argmax(/*dim=*/1));
+  if (judge_) judge_classes_.add(batch.labels, classify(*judge_, batch.images).argmax(/*dim=*/1));
+}
+
+void Evaluation::add_flips(const Tensor& labels, const Explanation& explanation) {
+  const Tensor& target = explanation.target;
+  const Tensor agreed = explanation.counterfactual_probs.argmax(/*dim=*/1) == target;
+  // p(class, real) = p(class | real) (1 - fakeness) against p(fake): the softmax over all K+1
+  // logits, and the factorised head alike.
+  const Tensor joint =
+      explanation.counterfactual_probs.amax(/*dim=*/1) * (1 - explanation.counterfactual_fakeness);
+  const Tensor strict = agreed & (joint > explanation.counterfactual_fakeness);
+  const Tensor judged =
+      judge_ ? classify(*judge_, explanation.counterfactual).argmax(/*dim=*/1) == target
+             : torch::zeros_like(agreed);
+  for (int64_t i = 0; i < labels.size(0); ++i) {
+    FlipCount& count = flips_[labels[i].item<int64_t>()][target[i].item<int64_t>()];
+    ++count.images;
+    count.agreed += agreed[i].item<bool>();
+    count.agreed_strictly += strict[i].item<bool>();
+    count.judged += judged[i].item<bool>();
+  }
+}
+
+void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
+                           const EvalLoader& loader) {
+  const Tensor rows = rows_with_masks(batch, model_.reference_class);
+  if (rows.numel() == 0) return;
+  const Tensor saliency = explanation.saliency.index_select(0, rows);
+  const Tensor truth = batch.masks.index_select(0, rows);
+  label_free_.add(saliency, truth);
+  if (tuned_) tuned_->add(saliency, truth);
+  if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
+  curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
+  for (int64_t i = 0; i < rows.numel(); ++i) {
+    const int64_t row = rows[i].item<int64_t>();
+    const auto& record = loader.record(batch.indices[row].item<int64_t>());
+    if (!record.counterfactual.empty())
+      add_truth(explanation.counterfactual[row], truth[i], record.counterfactual);
+  }
+}
+
+void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask,
+                           const fs::path& truth) {
+  const cv::Size size(static_cast<int>(mask.size(2)), static_cast<int>(mask.size(1)));
+  const Tensor exact = to_tensor(resize_image(read_image(truth), size));
+  const Tensor error = (counterfactual - exact).abs().mean(/*dim=*/0, /*keepdim=*/true);
+  inside_sum_ += (error * mask).sum().item<double>();
+  inside_pixels_ += mask.sum().item<double>();
+  outside_sum_ += (error * (1 - mask)).sum().item<double>();
+  outside_pixels_ += (1 - mask).sum().item<double>();
+}
+
+Results Evaluation::results() const {
+  Results results;
+  classes_.write(results);
+  results.head_accuracy = head_.accuracy();
+  if (judge_) results.judge_accuracy = judge_classes_.accuracy();
+  for (int64_t from = 0; from < model_.num_classes(); ++from)
+    for (int64_t to = 0; to < model_.num_classes(); ++to) {
+      const FlipCount& count = flips_[from][to];
+      if (count.images == 0) continue;
+      const auto share = [&](int64_t part) {
+        return static_cast<double>(part) / static_cast<double>(count.images);
+      };
+      results.flips.push_back({from, to, count.images, share(count.agreed),
+                               share(count.agreed_strictly),
+                               judge_ ? std::optional(share(count.judged)) : std::nullopt});
+    }
+  results.mask_images = label_free_.meter.images();
+  if (results.mask_images > 0) {
+    results.label_free = mask_scores(label_free_.meter, label_free_.options.threshold);
+    if (tuned_) results.tuned = mask_scores(tuned_->meter, tuned_->options.threshold);
+    if (darkness_) results.darkness_iou = darkness_->meter.iou();
+    results.pixel_average_precision = curve_.average_precision();
+  }
+  if (inside_pixels_ > 0) {
+    results.error_inside = inside_sum_ / inside_pixels_;
+    results.error_outside = outside_sum_ / outside_pixels_;
+  }
+  return results;
+}
+
+/// What every kind of model's results share.
+Results complete(Results results, const Model& model, const EvalLoader& loader, Split split) {
+  results.split = split;
+  results.class_names = model.class_names;
+  results.reference_class = model.reference_class;
+  results.images = loader.size();
+  return results;
+}
+
+Results evaluate_classifier(const Model& model, const ImageFolder& folder,
+                            const EvaluateOptions& options) {
+  ClassScores classes(model);
+  EvalLoader loader(folder, options.split, model.config.data, options.batch);
+  for (Batch batch; loader.next(batch);) classes.add(batch.labels, classify(model, batch.images));
+  Results results;
+  classes.write(results);
+  return complete(results, model, loader, options.split);
+}
+
+Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
+                           const EvaluateOptions& options) {
+  const auto probability = [&](const Tensor& images) {
+    torch::NoGradGuard no_grad;
+    Segmenter network = model.segmenter;
+    const auto device = network->parameters().front().device();
+    return network->forward(images.to(device).contiguous(kChannelsLast)).sigmoid().cpu();
+  };
+  constexpr MaskOptions kAsItIs{0.5, /*smoothing=*/0, /*min_area=*/0};
+  MaskTrial fixed{kAsItIs, MaskMeter()}, tuned = fixed;
+  tuned.options.threshold = tune_threshold(probability, folder, model.config.data, options.batch);
+  SaliencyCurve curve;
+  EvalLoader loader(folder, options.split, model.config.data, options.batch);
+  for (Batch batch; loader.next(batch);) {
+    const Tensor rows = rows_with_masks(batch, model.reference_class);
+    if (rows.numel() == 0) continue;
+    const Tensor map = probability(batch.images.index_select(0, rows));
+    const Tensor truth = batch.masks.index_select(0, rows);
+    fixed.add(map, truth);
+    tuned.add(map, truth);
+    curve.add(map, truth);
+  }
+  Results results;
+  results.mask_images = fixed.meter.images();
+  if (results.mask_images > 0) {
+    results.fixed = mask_scores(fixed.meter, fixed.options.threshold);
+    if (!std::isnan(tuned.options.threshold))
+      results.tuned = mask_scores(tuned.meter, tuned.options.threshold);
+    results.pixel_average_precision = curve.average_precision();
+  }
+  return complete(results, model, loader, options.split);
+}
+
+}  // namespace
+
+Results evaluate(const Explainer& explainer, const ImageFolder& folder,
+                 const EvaluateOptions& options) {
+  const Model& model = explainer.model();
+  check_folder(folder, model, options.split);
+  if (options.judge) check_judge(*options.judge, model);
+  Evaluation evaluation(explainer, folder, options);
+  EvalLoader loader(folder, options.split, model.config.data, options.batch);
+  for (Batch batch; loader.next(batch);) evaluation.add(batch, loader);
+  return complete(evaluation.results(), model, loader, options.split);
+}
+
+Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options) {
+  if (model.config.model.kind == ModelKind::kCounterfactual)
+    return evaluate(Explainer(model), folder, options);
+  check_folder(folder, model, options.split);
+  if (options.judge)
+    fail(ErrorCode::kArgument,
+         "judge: only the flips of a counterfactual model can be judged; leave --judge out");
+  return model.config.model.kind == ModelKind::kClassifier
+             ? evaluate_classifier(model, folder, options)
+             : evaluate_segmenter(model, folder, options);
+}
+
+}  // namespace flipside

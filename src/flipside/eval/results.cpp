@@ -1,0 +1,149 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "flipside/eval/evaluator.h"
+
+namespace flipside {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// NaN becomes null when written.
+Json json_or_null(const std::optional<double>& value) { return value ? Json(*value) : Json(); }
+
+Json mask_json(const std::optional<MaskScores>& scores) {
+  if (!scores) return Json();
+  return {{"threshold", scores->threshold},
+          {"iou", scores->iou},
+          {"mean_iou", scores->mean_iou},
+          {"f1", scores->f1},
+          {"tolerant_f1", scores->tolerant_f1},
+          {"precision", scores->precision},
+          {"recall", scores->recall}};
+}
+
+std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
+std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
+
+/// Rows of cells: the first column to the left, the others to the right, two spaces between.
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows)
+    for (size_t i = 0; i < row.size(); ++i) {
+      widths.resize(std::max(widths.size(), row.size()));
+      widths[i] = std::max(widths[i], row[i].size());
+    }
+  std::string text;
+  for (const auto& row : rows) {
+    text += "  ";
+    for (size_t i = 0; i < row.size(); ++i)
+      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
+                     : fmt::format("  {:>{}}", row[i], widths[i]);
+    text += '\n';
+  }
+  return text;
+}
+
+std::string class_text(const Results& results) {
+  std::vector<std::vector<std::string>> scores{{"accuracy", number(results.accuracy)},
+                                               {"balanced", number(results.balanced_accuracy)},
+                                               {"macro F1", number(results.macro_f1)},
+                                               {"AUROC, defect or not", number(results.auroc)}};
+  if (!std::isnan(results.head_accuracy))
+    scores.push_back({"accuracy of the generator's head", number(results.head_accuracy)});
+  if (results.judge_accuracy)
+    scores.push_back({"accuracy of the judge", number(results.judge_accuracy)});
+  std::vector<std::vector<std::string>> confusion{{"true \\ predicted"}};
+  for (const auto& name : results.class_names) confusion[0].push_back(name);
+  for (size_t k = 0; k < results.confusion.size(); ++k) {
+    confusion.push_back({results.class_names[k]});
+    for (int64_t count : results.confusion[k]) confusion.back().push_back(std::to_string(count));
+  }
+  return "classes\n" + table(scores) + "confusion\n" + table(confusion);
+}
+
+std::string flip_text(const Results& results) {
+  std::vector<std::vector<std::string>> rows{
+      {"from > to", "images", "model", "model, fake allowed", "judge"}};
+  for (const auto& flip : results.flips)
+    rows.push_back({results.class_names[flip.from] + " > " + results.class_names[flip.to],
+                    std::to_string(flip.images), number(flip.by_discriminator),
+                    number(flip.by_discriminator_strict), number(flip.by_judge)});
+  return "counterfactuals taken for their target class\n" + table(rows);
+}
+
+std::string mask_text(const Results& results) {
+  std::vector<std::vector<std::string>> rows{{"threshold", "value", "IoU", "IoU per image", "F1",
+                                              "F1, 2 px tolerance", "precision", "recall"}};
+  const auto add = [&](const char* name, const std::optional<MaskScores>& scores) {
+    if (!scores) return;
+    rows.push_back({name, number(scores->threshold), number(scores->iou), number(scores->mean_iou),
+                    number(scores->f1), number(scores->tolerant_f1), number(scores->precision),
+                    number(scores->recall)});
+  };
+  add("label-free", results.label_free);
+  add("fixed", results.fixed);
+  add("tuned on validation masks", results.tuned);
+  std::vector<std::vector<std::string>> others{
+      {"pixel average precision", number(results.pixel_average_precision)}};
+  if (results.darkness_iou)
+    others.push_back({"IoU of the trivial darkness map", number(results.darkness_iou)});
+  return fmt::format("masks of {} defect images, given the true label\n", results.mask_images) +
+         table(rows) + table(others);
+}
+
+std::string truth_text(const Results& results) {
+  return "mean error to the true counterfactual (0 to 1)\n" +
+         table({{"inside the defect", number(results.error_inside)},
+                {"outside", number(results.error_outside)}});
+}
+
+}  // namespace
+
+std::string to_text(const Results& results) {
+  std::string text =
+      fmt::format("{} images of split {}, reference class {}\n", results.images,
+                  to_string(results.split), results.class_names.at(results.reference_class));
+  if (!results.confusion.empty()) text += class_text(results);
+  if (!results.flips.empty()) text += flip_text(results);
+  if (results.mask_images > 0) text += mask_text(results);
+  if (results.error_inside) text += truth_text(results);
+  return text;
+}
+
+std::string to_json(const Results& results) {
+  Json flips = Json::array();
+  for (const auto& flip : results.flips)
+    flips.push_back({{"from", results.class_names[flip.from]},
+                     {"to", results.class_names[flip.to]},
+                     {"images", flip.images},
+                     {"by_discriminator", flip.by_discriminator},
+                     {"by_discriminator_strict", flip.by_discriminator_strict},
+                     {"by_judge", json_or_null(flip.by_judge)}});
+  const Json json{{"split", to_string(results.split)},
+                  {"class_names", results.class_names},
+                  {"reference_class", results.class_names.at(results.reference_class)},
+                  {"images", results.images},
+                  {"accuracy", results.accuracy},
+                  {"balanced_accuracy", results.balanced_accuracy},
+                  {"macro_f1", results.macro_f1},
+                  {"auroc", results.auroc},
+                  {"head_accuracy", results.head_accuracy},
+                  {"judge_accuracy", json_or_null(results.judge_accuracy)},
+                  {"confusion", results.confusion},
+                  {"flips", flips},
+                  {"mask_images", results.mask_images},
+                  {"label_free", mask_json(results.label_free)},
+                  {"tuned", mask_json(results.tuned)},
+                  {"fixed", mask_json(results.fixed)},
+                  {"pixel_average_precision", json_or_null(results.pixel_average_precision)},
+                  {"darkness_iou", json_or_null(results.darkness_iou)},
+                  {"error_inside", json_or_null(results.error_inside)},
+                  {"error_outside", json_or_null(results.error_outside)}};
+  return json.dump(2) + "\n";
+}
+
+}  // namespace flipside

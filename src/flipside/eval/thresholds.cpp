@@ -1,0 +1,83 @@
+#include <algorithm>
+#include <opencv2/imgproc.hpp>
+
+#include "flipside/data/image_io.h"
+#include "flipside/data/loader.h"
+#include "flipside/eval/evaluator.h"
+#include "flipside/eval/meters.h"
+
+namespace flipside {
+namespace {
+
+constexpr int64_t kHistogramBins = 4096;  // over [0,1]
+constexpr int64_t kBatch = 32;
+
+}  // namespace
+
+Tensor rows_with_masks(const Batch& batch, int64_t reference) {
+  if (!batch.masks.defined()) return torch::empty({0}, torch::kInt64);
+  const Tensor has_mask = batch.masks.flatten(/*start_dim=*/1).isnan().any(/*dim=*/1).logical_not();
+  return (has_mask & (batch.labels != reference)).nonzero().flatten();
+}
+
+Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder) {
+  const int64_t reference = explainer.model().reference_class;
+  const double sigma = explainer.mask_options().smoothing;
+  Tensor histogram = torch::zeros({kHistogramBins}, torch::kInt64);
+  SaliencyCurve curve;
+  EvalLoader loader(folder, Split::kVal, explainer.model().config.data, kBatch);
+  for (Batch batch; loader.next(batch);) {
+    const Tensor defects = (batch.labels != reference).nonzero().flatten();
+    if (defects.numel() == 0) continue;
+    const Tensor images = batch.images.index_select(0, defects);
+    const Tensor targets = torch::full({images.size(0)}, reference, torch::kInt64);
+    const Tensor saliency = smooth(explainer.explain(images, targets).saliency, sigma);
+    const Tensor bins = saliency.flatten().mul(kHistogramBins).clamp(0, kHistogramBins - 1);
+    histogram += torch::bincount(bins.to(torch::kInt64), {}, kHistogramBins);
+
+    if (!batch.masks.defined()) continue;
+    Batch chosen;
+    chosen.labels = batch.labels.index_select(0, defects);
+    chosen.masks = batch.masks.index_select(0, defects);
+    const Tensor rows = rows_with_masks(chosen, reference);
+    curve.add(saliency.index_select(0, rows), chosen.masks.index_select(0, rows));
+  }
+  Thresholds thresholds;
+  if (histogram.sum().item<int64_t>() > 0) {
+    const auto* counts = histogram.data_ptr<int64_t>();
+    thresholds.label_free = otsu_threshold({counts, counts + kHistogramBins}, 1.0 / kHistogramBins);
+  }
+  thresholds.tuned = curve.best_threshold();
+  return thresholds;
+}
+
+double tune_threshold(const std::function<Tensor(const Tensor&)>& map, const ImageFolder& folder,
+                      const DataConfig& config, int64_t batch_size) {
+  SaliencyCurve curve;
+  if (!folder.has_masks(Split::kVal)) return curve.best_threshold();
+  EvalLoader loader(folder, Split::kVal, config, batch_size);
+  for (Batch batch; loader.next(batch);) {
+    const Tensor rows = rows_with_masks(batch, folder.reference_class);
+    if (rows.numel() > 0)
+      curve.add(map(batch.images.index_select(0, rows)), batch.masks.index_select(0, rows));
+  }
+  return curve.best_threshold();
+}
+
+Tensor darkness_map(const Tensor& images) {
+  Tensor maps = torch::empty({images.size(0), 1, images.size(2), images.size(3)});
+  // A quarter of the image is wide enough that no crack fills half of the window.
+  const int side = static_cast<int>(std::min(images.size(2), images.size(3)));
+  const int window = std::max(3, side / 4 | 1);
+  for (int64_t n = 0; n < images.size(0); ++n) {
+    cv::Mat gray, median, darker;
+    cv::cvtColor(to_image(images[n]), gray, cv::COLOR_RGB2GRAY);
+    cv::medianBlur(gray, median, window);
+    cv::subtract(median, gray, darker);  // saturates at 0
+    darker.convertTo(darker, CV_32F, 1.0 / 255);
+    maps[n].copy_(from_float_map(darker));
+  }
+  return maps;
+}
+
+}  // namespace flipside

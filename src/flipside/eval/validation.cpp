@@ -1,0 +1,82 @@
+#include "flipside/eval/validation.h"
+
+#include <fmt/format.h>
+
+#include "flipside/data/image_io.h"
+#include "flipside/data/loader.h"
+#include "flipside/eval/evaluator.h"
+#include "flipside/report/pictures.h"
+
+namespace flipside {
+namespace {
+
+constexpr int64_t kPicturesPerClass = 4;
+
+/// The first images of each class of the split, as one batch.
+Batch sample_batch(const ImageFolder& folder, const DataConfig& config) {
+  std::vector<int64_t> taken(folder.num_classes());
+  std::vector<Tensor> images, labels, masks;
+  EvalLoader loader(folder, Split::kVal, config, /*batch=*/1);
+  for (Batch one; loader.next(one);) {
+    int64_t& count = taken[one.labels.item<int64_t>()];
+    if (count++ >= kPicturesPerClass) continue;
+    images.push_back(one.images);
+    labels.push_back(one.labels);
+    masks.push_back(one.masks.defined() ? one.masks.nan_to_num(0.0)
+                                        : torch::zeros_like(one.images.slice(1, 0, 1)));
+  }
+  return {torch::cat(images).contiguous(kChannelsLast), torch::cat(labels), torch::cat(masks), {}};
+}
+
+void draw_counterfactuals(const Explanation& e, const Batch& batch, const ImageFolder& folder,
+                          const fs::path& file) {
+  std::vector<std::vector<cv::Mat>> rows;
+  std::vector<std::string> row_labels;
+  for (int64_t i = 0; i < batch.images.size(0); ++i) {
+    rows.push_back({to_image(batch.images[i]), to_image(e.counterfactual[i]),
+                    heatmap(e.saliency[i]),
+                    overlay(to_image(batch.images[i]), to_mask_image(e.mask[i])),
+                    overlay(to_image(batch.images[i]), to_mask_image(batch.masks[i]))});
+    row_labels.push_back(folder.class_names[batch.labels[i].item<int64_t>()]);
+  }
+  write_image(
+      file, picture_grid(rows, {"input", "counterfactual", "change", "mask", "truth"}, row_labels));
+}
+
+ValidationScores score_counterfactuals(const Results& results) {
+  ValidationScores scores;
+  double flips = 0;
+  for (const auto& flip : results.flips)
+    flips += flip.by_discriminator / static_cast<double>(results.flips.size());
+  scores.score = (results.balanced_accuracy + flips) / 2;
+  scores.values = {{"accuracy", results.accuracy}, {"flip_rate", flips}};
+  if (results.label_free) scores.values.emplace_back("iou", results.label_free->iou);
+  return scores;
+}
+
+ValidationScores score_yardstick(const Results& results, ModelKind kind) {
+  if (kind == ModelKind::kClassifier)
+    return {results.balanced_accuracy, {{"accuracy", results.accuracy}}};
+  const double iou = results.tuned ? results.tuned->iou : 0.0;
+  return {iou, {{"iou", iou}}};
+}
+
+}  // namespace
+
+Validate make_validation(const ImageFolder& folder, const fs::path& run) {
+  return [&folder, run](Model& model, int64_t step) {
+    EvaluateOptions options;
+    options.split = Split::kVal;
+    const ModelKind kind = model.config.model.kind;
+    if (kind != ModelKind::kCounterfactual)
+      return score_yardstick(evaluate(model, folder, options), kind);
+    model.thresholds = choose_thresholds(Explainer(model), folder);
+    const Explainer explainer(model);
+    const Batch batch = sample_batch(folder, model.config.data);
+    draw_counterfactuals(explainer.explain(batch.images), batch, folder,
+                         run / "samples" / fmt::format("step_{:06}.png", step));
+    return score_counterfactuals(evaluate(explainer, folder, options));
+  };
+}
+
+}  // namespace flipside

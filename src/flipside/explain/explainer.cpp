@@ -1,0 +1,105 @@
+#include "flipside/explain/explainer.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+namespace {
+
+MaskOptions make_mask_options(const Model& model, double sensitivity) {
+  if (!(sensitivity > 0) || !std::isfinite(sensitivity))
+    fail(
+        ErrorCode::kArgument,
+        "sensitivity = {}: must be > 0; 1 is the trained threshold, 2 marks changes twice as faint",
+        sensitivity);
+  MaskOptions options;
+  if (std::isfinite(model.thresholds.label_free)) options.threshold = model.thresholds.label_free;
+  options.threshold = std::max(options.threshold / sensitivity, kMinThreshold);
+  return options;
+}
+
+Tensor to_cpu(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat32); }
+
+void check_input(const Tensor& images, int64_t stride) {
+  if (!images.defined() || images.dim() != 4 || images.size(1) != 3 || images.numel() == 0)
+    fail(ErrorCode::kArgument, "images: must be a tensor [N,3,H,W] with N > 0");
+  if (images.size(2) % stride != 0 || images.size(3) % stride != 0)
+    fail(ErrorCode::kArgument, "images: {}x{} pixels: both sides must be multiples of {}; resize",
+         images.size(3), images.size(2), stride);
+}
+
+void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classes) {
+  if (targets.dim() != 1 || targets.size(0) != num_images || targets.scalar_type() != torch::kInt64)
+    fail(ErrorCode::kArgument, "targets: must be {} class numbers of type int64, one per image",
+         num_images);
+  const int64_t low = targets.min().item<int64_t>(), high = targets.max().item<int64_t>();
+  if (low < 0 || high >= num_classes)
+    fail(ErrorCode::kArgument, "targets: {}: must be in [0,{})", low < 0 ? low : high, num_classes);
+}
+
+}  // namespace
+
+Explainer::Explainer(Model model, double sensitivity) : model_(std::move(model)) {
+  if (model_.config.model.kind != ModelKind::kCounterfactual)
+    fail(ErrorCode::kArgument,
+         "this model is a classifier or segmenter; only a counterfactual model explains: train one "
+         "with --model counterfactual");
+  mask_options_ = make_mask_options(model_, sensitivity);
+  model_.eval();
+}
+
+Tensor Explainer::default_targets(const Tensor& probs) const {
+  const int64_t reference = model_.reference_class;
+  Tensor defect_probs = probs.clone();
+  defect_probs.select(/*dim=*/1, reference).fill_(-1);
+  const Tensor predicted = probs.argmax(/*dim=*/1);
+  return torch::where(predicted == reference, defect_probs.argmax(/*dim=*/1),
+                      torch::full_like(predicted, reference));
+}
+
+Explanation Explainer::explain(const Tensor& images, const Tensor& targets) const {
+  torch::NoGradGuard no_grad;
+  // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
+  Generator generator = model_.generator;
+  Discriminator discriminator = model_.discriminator;
+  check_input(images, generator->stride());
+  if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
+
+  const auto head = model_.config.model.fake_head;
+  const auto device = discriminator->parameters().front().device();
+  const Tensor x = images.to(device, torch::kFloat32).contiguous(kChannelsLast);
+  const Tensor logits = discriminator->forward(x);
+  const Tensor probs = class_probs(logits);
+  const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
+  const GeneratorResult generated = generator->forward(x, target);
+  const Tensor counterfactual_logits = discriminator->forward(generated.counterfactual);
+
+  Explanation result;
+  result.probs = to_cpu(probs);
+  result.fakeness = to_cpu(fakeness(logits, head));
+  result.predicted = result.probs.argmax(/*dim=*/1);
+  result.head_probs = to_cpu(generated.class_logits.softmax(/*dim=*/1));
+  result.target = target.cpu();
+  result.counterfactual = to_cpu(generated.counterfactual);
+  result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
+  result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
+  result.saliency = to_cpu(saliency_map(x, generated.counterfactual));
+  const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
+  result.mask = saliency_to_mask(result.saliency, mask_options_) * is_defect;
+  return result;
+}
+
+int64_t Explainer::class_index(const std::string& name) const {
+  const auto& names = model_.class_names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    fail(ErrorCode::kUsage, "class \"{}\" does not exist; the model's classes are: {}", name,
+         fmt::join(names, ", "));
+  return found - names.begin();
+}
+
+}  // namespace flipside

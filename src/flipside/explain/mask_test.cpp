@@ -1,0 +1,145 @@
+#include "flipside/explain/mask.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+namespace {
+
+Tensor map_from(std::vector<std::vector<float>> rows) {
+  const auto height = static_cast<int64_t>(rows.size());
+  const auto width = static_cast<int64_t>(rows[0].size());
+  Tensor map = torch::empty({1, 1, height, width});
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) map[0][0][y][x] = rows[y][x];
+  return map;
+}
+
+MaskOptions raw_options(double threshold) { return {threshold, /*smoothing=*/0, /*min_area=*/0}; }
+
+TEST(SaliencyMap, IsTheMeanAbsoluteChangeOverChannels) {
+  const Tensor image = torch::zeros({1, 3, 1, 2});
+  Tensor counterfactual = torch::zeros({1, 3, 1, 2});
+  counterfactual[0][0][0][1] = 0.3;
+  counterfactual[0][2][0][1] = 0.6;
+  const Tensor saliency = saliency_map(image, counterfactual);
+  ASSERT_EQ(saliency.sizes(), (std::vector<int64_t>{1, 1, 1, 2}));
+  EXPECT_FLOAT_EQ(saliency[0][0][0][0].item<float>(), 0.0f);
+  EXPECT_FLOAT_EQ(saliency[0][0][0][1].item<float>(), 0.3f);
+  EXPECT_THROW(saliency_map(image, torch::zeros({1, 3, 2, 2})), Error);
+}
+
+TEST(Smooth, GivesTheGaussianAroundAPoint) {
+  Tensor map = torch::zeros({2, 1, 15, 15});
+  map[1][0][7][7] = 1.0;
+  const double sigma = 1.0;
+  const Tensor smoothed = smooth(map, sigma);
+  double norm = 0;
+  for (int d = -4; d <= 4; ++d) norm += std::exp(-d * d / (2 * sigma * sigma));
+  for (int dy = -2; dy <= 2; ++dy)
+    for (int dx = -2; dx <= 2; ++dx)
+      EXPECT_NEAR(smoothed[1][0][7 + dy][7 + dx].item<double>(),
+                  std::exp(-(dx * dx + dy * dy) / (2 * sigma * sigma)) / (norm * norm), 1e-4);
+  EXPECT_EQ(smoothed[0].abs().sum().item<double>(), 0);
+  EXPECT_TRUE(torch::equal(smooth(map, 0), map));
+}
+
+TEST(Smooth, KeepsAConstantUpToTheBorderAndTheSmallestMap) {
+  EXPECT_TRUE(
+      torch::allclose(smooth(torch::full({1, 1, 6, 9}, 0.4), 1.5), torch::full({1, 1, 6, 9}, 0.4)));
+  EXPECT_FLOAT_EQ(smooth(torch::full({1, 1, 1, 1}, 0.4), 2.0).item<float>(), 0.4f);
+}
+
+TEST(SaliencyToMask, ThresholdIncludesItself) {
+  const Tensor mask = saliency_to_mask(map_from({{0.25f, 0.24f, 0.26f}}), raw_options(0.25));
+  EXPECT_TRUE(torch::equal(mask, map_from({{1, 0, 1}})));
+}
+
+TEST(SaliencyToMask, DropsSmallEightConnectedRegions) {
+  // A diagonal of three pixels holds together; the pair at the right is too small.
+  const Tensor map = map_from({{1, 0, 0, 0, 0, 1},  //
+                               {0, 1, 0, 0, 0, 1},  //
+                               {0, 0, 1, 0, 0, 0},  //
+                               {0, 0, 0, 0, 0, 0}});
+  MaskOptions options = raw_options(0.5);
+  options.min_area = 3.0 / 24;
+  const Tensor expected =
+      map_from({{1, 0, 0, 0, 0, 0}, {0, 1, 0, 0, 0, 0}, {0, 0, 1, 0, 0, 0}, {0, 0, 0, 0, 0, 0}});
+  EXPECT_TRUE(torch::equal(saliency_to_mask(map, options), expected));
+  options.min_area = 3.5 / 24;
+  EXPECT_EQ(saliency_to_mask(map, options).sum().item<double>(), 0);
+}
+
+TEST(MaskAtSize, AppliesTheSameRuleAtTheOriginalSize) {
+  Tensor map = torch::zeros({1, 1, 8, 8});
+  map.slice(2, 2, 6).slice(3, 2, 6).fill_(0.8);  // a square of 4x4 pixels
+  map[0][0][0][7] = 0.8;                         // and a speck
+  MaskOptions options{0.4, 0, 2.0 / 64};
+  EXPECT_TRUE(torch::equal(saliency_to_mask(map, options)[0][0].sum(), torch::tensor(16.0f)));
+  const cv::Mat mask = mask_at_size(map[0], cv::Size(80, 40), options);
+  ASSERT_EQ(mask.size(), cv::Size(80, 40));
+  EXPECT_NEAR(cv::countNonZero(mask), 16 * 50, 100);
+  EXPECT_EQ(cv::countNonZero(mask(cv::Rect(70, 0, 10, 5))), 0);
+  EXPECT_EQ(mask.at<uint8_t>(20, 40), 255);
+}
+
+/// Otsu by definition: every edge, both groups from the values themselves.
+double brute_otsu_variance(const std::vector<float>& values, double edge) {
+  double n0 = 0, n1 = 0, s0 = 0, s1 = 0;
+  for (float v : values) (v >= edge ? n1 : n0) += 1, (v >= edge ? s1 : s0) += v;
+  if (n0 == 0 || n1 == 0) return 0;
+  const double n = n0 + n1, difference = s0 / n0 - s1 / n1;
+  return n0 / n * (n1 / n) * difference * difference;
+}
+
+TEST(OtsuThreshold, MaximisesTheBetweenClassVariance) {
+  torch::manual_seed(3);
+  for (int trial = 0; trial < 5; ++trial) {
+    const Tensor values = torch::cat({torch::rand({300}) * 0.3, torch::rand({100}) * 0.5 + 0.2});
+    const std::vector<float> list(values.data_ptr<float>(), values.data_ptr<float>() + 400);
+    const double largest = values.max().item<double>();
+    double best = 0;
+    for (int edge = 1; edge < 1024; ++edge)
+      best = std::max(best, brute_otsu_variance(list, largest * edge / 1024));
+    const double found = brute_otsu_variance(list, otsu_threshold(values));
+    EXPECT_NEAR(found, best, 2e-3 * best);  // the histogram rounds values to bin centres
+  }
+}
+
+TEST(OtsuThreshold, HandExample) {
+  // Counts 4, 0, 0, 4 of bins of width 0.1: every edge from 1 to 3 parts the groups; the middle.
+  EXPECT_DOUBLE_EQ(otsu_threshold({4, 0, 0, 4}, 0.1), 0.2);
+  // Counts 5, 3, 0, 2: variances n0 n1 (m0-m1)^2 at edge 1: 5*5*(0.5-2.3)^2 = 81, at edges 2 and
+  // 3: 8*2*(0.875-3.5)^2 = 110.25.
+  EXPECT_DOUBLE_EQ(otsu_threshold({5, 3, 0, 2}, 0.1), 0.25);
+}
+
+TEST(OtsuThreshold, DegenerateValues) {
+  EXPECT_DOUBLE_EQ(otsu_threshold(torch::zeros({10})), 0);
+  EXPECT_DOUBLE_EQ(otsu_threshold(torch::full({10}, 0.5)), 0.5);
+  EXPECT_THROW(otsu_threshold(torch::empty({0})), Error);
+  EXPECT_THROW(otsu_threshold({0, 0}, 0.1), Error);
+}
+
+TEST(MaskBoxes, LargestFirst) {
+  Tensor mask = torch::zeros({1, 10, 12});
+  mask[0][1][1] = 1;
+  mask[0][2][2] = 1;  // touches by a corner
+  mask.slice(1, 5, 8).slice(2, 4, 9).fill_(1);
+  const auto boxes = mask_boxes(mask);
+  ASSERT_EQ(boxes.size(), 2u);
+  EXPECT_EQ(boxes[0].x, 4);
+  EXPECT_EQ(boxes[0].y, 5);
+  EXPECT_EQ(boxes[0].width, 5);
+  EXPECT_EQ(boxes[0].height, 3);
+  EXPECT_EQ(boxes[0].area, 15);
+  EXPECT_EQ(boxes[1].area, 2);
+  EXPECT_EQ(boxes[1].width, 2);
+  EXPECT_TRUE(mask_boxes(torch::zeros({1, 4, 4})).empty());
+}
+
+}  // namespace
+}  // namespace flipside

@@ -1,0 +1,123 @@
+#include "flipside/model/blocks.h"
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+namespace {
+
+constexpr double kFilmDeviation = 0.01;  // of the initial a and b in h(1+a)+b
+
+}  // namespace
+
+torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
+  const int64_t padding = (kernel - 1) / 2;
+  return torch::nn::Conv2d(
+      torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(bias));
+}
+
+void to_channels_last(torch::nn::Module& module) {
+  for (auto& parameter : module.parameters())
+    if (parameter.dim() == 4) parameter.set_data(parameter.data().contiguous(kChannelsLast));
+}
+
+Tensor normalise(const Tensor& images) { return (images * 2 - 1).contiguous(kChannelsLast); }
+
+Tensor average_and_max(const Tensor& x) {
+  return torch::cat({x.mean({2, 3}), x.amax({2, 3})}, /*dim=*/1);
+}
+
+void check_images(const Tensor& images, int64_t stride) {
+  const bool fits = images.dim() == 4 && images.size(1) == 3 && images.size(2) > 0 &&
+                    images.size(3) > 0 && images.size(2) % stride == 0 &&
+                    images.size(3) % stride == 0;
+  if (!fits)
+    fail(ErrorCode::kArgument,
+         "images of shape [{}]: must be [N,3,H,W] with H and W multiples of {}; resize or pad them",
+         fmt::join(images.sizes(), ","), stride);
+}
+
+NormActImpl::NormActImpl(int64_t channels, double slope, int64_t num_classes)
+    : groups_(norm_groups(channels)),
+      slope_(slope),
+      gain_(register_parameter("gain", torch::ones({channels}))),
+      bias_(register_parameter("bias", torch::zeros({channels}))) {
+  if (num_classes == 0) return;
+  film_ = register_module("film", torch::nn::Embedding(num_classes, 2 * channels));
+  torch::nn::init::normal_(film_->weight, 0.0, kFilmDeviation);
+}
+
+Tensor NormActImpl::forward(const Tensor& x, const Tensor& target) {
+  const std::vector<int64_t> per_sample{x.size(0), x.size(1)};
+  if (!film_)
+    return group_norm_act(x, gain_.expand(per_sample), bias_.expand(per_sample), groups_, slope_);
+  // (xhat gain + bias)(1 + a) + b, multiplied out.
+  const auto film = film_(target).chunk(2, /*dim=*/1);
+  const Tensor scale = film[0] + 1;
+  return group_norm_act(x, gain_ * scale, bias_ * scale + film[1], groups_, slope_);
+}
+
+ConvBlockImpl::ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride,
+                             int64_t num_classes)
+    : conv_(register_module("conv", make_conv(in, out, kernel, stride))),
+      norm_(register_module("norm", NormAct(out, kSlope, num_classes))) {}
+
+Tensor ConvBlockImpl::forward(const Tensor& x, const Tensor& target) {
+  return norm_(conv_(x), target);
+}
+
+ResidualBlockImpl::ResidualBlockImpl(int64_t channels)
+    : first_(register_module("first", ConvBlock(channels, channels, 3))),
+      second_(register_module("second", make_conv(channels, channels, 3))),
+      norm_(register_module("norm", NormAct(channels, /*slope=*/1.0))) {}
+
+Tensor ResidualBlockImpl::forward(const Tensor& x) {
+  return torch::leaky_relu(x + norm_(second_(first_(x))), kSlope);
+}
+
+EncoderImpl::EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_blocks) {
+  levels_.push_back(register_module("stem", ConvBlock(3, widths[0], 3)));
+  for (size_t i = 1; i < widths.size(); ++i)
+    levels_.push_back(register_module("down" + std::to_string(i),
+                                      ConvBlock(widths[i - 1], widths[i], 4, /*stride=*/2)));
+  for (int64_t i = 0; i < residual_blocks; ++i)
+    residual_.push_back(
+        register_module("residual" + std::to_string(i), ResidualBlock(widths.back())));
+}
+
+std::vector<Tensor> EncoderImpl::forward(const Tensor& x) {
+  std::vector<Tensor> features;
+  Tensor h = normalise(x);
+  for (auto& level : levels_) features.push_back(h = level(h));
+  for (auto& block : residual_) h = block(h);
+  features.back() = h;
+  return features;
+}
+
+UpBlockImpl::UpBlockImpl(int64_t in, int64_t out, int64_t num_classes)
+    : project_(register_module("project", make_conv(in, out, 1))),
+      merge_(register_module("merge", ConvBlock(2 * out, out, 3, /*stride=*/1, num_classes))) {}
+
+Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& skip, const Tensor& target) {
+  const Tensor up = torch::upsample_bilinear2d(project_(x), {skip.size(2), skip.size(3)},
+                                               /*align_corners=*/false);
+  return merge_(torch::cat({up, skip}, /*dim=*/1), target);
+}
+
+DecoderImpl::DecoderImpl(const std::vector<int64_t>& widths, int64_t outputs, int64_t num_classes)
+    : entry_(register_module(
+          "entry", ConvBlock(widths.back(), widths.back(), 3, /*stride=*/1, num_classes))),
+      output_(nullptr) {
+  for (size_t i = widths.size() - 1; i-- > 0;)
+    levels_.push_back(
+        register_module("up" + std::to_string(i), UpBlock(widths[i + 1], widths[i], num_classes)));
+  output_ = register_module("output", make_conv(widths[0], outputs, 3, /*stride=*/1, true));
+}
+
+Tensor DecoderImpl::forward(const std::vector<Tensor>& features, const Tensor& target) {
+  Tensor h = entry_(features.back(), target);
+  auto skip = features.rbegin();
+  for (auto& level : levels_) h = level(h, *++skip, target);
+  return output_(h);
+}
+
+}  // namespace flipside

@@ -1,0 +1,183 @@
+#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "flipside/core/error.h"
+#include "flipside/model/model.h"
+#include "flipside/model/safetensors.h"
+
+namespace flipside {
+namespace {
+
+using nlohmann::json;
+using Metadata = std::map<std::string, std::string>;
+
+constexpr char kFormat[] = "flipside";
+constexpr char kFormatVersion[] = "1";
+constexpr char kStatePrefix[] = "state.";
+
+bool is_state(const std::string& name) { return name.rfind(kStatePrefix, 0) == 0; }
+
+void put_threshold(Metadata& metadata, const std::string& key, double value) {
+  if (std::isfinite(value)) metadata[key] = fmt::format("{}", value);
+}
+
+/// The file that `path` means: itself, or of a run directory the best checkpoint or the last.
+fs::path checkpoint_file(const fs::path& path) {
+  if (!fs::exists(path))
+    fail(ErrorCode::kCheckpoint,
+         "{}: no such file or run; train one with: flipside train DIR --out {}", path.string(),
+         path.string());
+  if (!fs::is_directory(path)) return path;
+  for (const char* name : {"best.safetensors", "last.safetensors"})
+    if (fs::exists(path / name)) return path / name;
+  fail(ErrorCode::kCheckpoint,
+       "{}: holds neither best.safetensors nor last.safetensors; give the folder that flipside "
+       "train --out made, or wait for its first checkpoint",
+       path.string());
+}
+
+/// What the metadata of one file says; every refusal names the file and the key.
+class MetadataReader {
+ public:
+  MetadataReader(const fs::path& path, const Metadata& metadata)
+      : path_(path), metadata_(metadata) {}
+
+  void check_format() const {
+    if (get("format") != kFormat)
+      refuse("format", "must be flipside; give a checkpoint of this program");
+    if (get("format_version") != kFormatVersion)
+      refuse("format_version", "this program reads version 1; use the flipside that wrote it");
+    get("crc32");
+  }
+
+  Config config() const {
+    Config config;
+    try {
+      parse_config(get("config"), path_.string() + ", config", config);
+      validate_config(config);
+    } catch (const Error& error) {
+      fail(ErrorCode::kCheckpoint, "{}", error.what());
+    }
+    return config;
+  }
+
+  std::vector<std::string> class_names() const {
+    const json names = json::parse(get("class_names"), nullptr, /*allow_exceptions=*/false);
+    const bool strings =
+        names.is_array() &&
+        std::all_of(names.begin(), names.end(), [](const json& name) { return name.is_string(); });
+    if (!strings || names.size() < 2 ||
+        std::set<json>(names.begin(), names.end()).size() != names.size())
+      refuse("class_names", "must be a JSON list of two or more different names");
+    return names;
+  }
+
+  int64_t reference_class(const std::vector<std::string>& class_names) const {
+    const auto found = std::find(class_names.begin(), class_names.end(), get("reference_class"));
+    if (found == class_names.end())
+      refuse("reference_class", fmt::format("must be one of {}", fmt::join(class_names, ", ")));
+    return found - class_names.begin();
+  }
+
+  double threshold(const std::string& key) const {
+    if (metadata_.count(key) == 0) return std::numeric_limits<double>::quiet_NaN();
+    const std::string& text = get(key);
+    double value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
+      refuse(key, "must be a number");
+    return value;
+  }
+
+ private:
+  const std::string& get(const std::string& key) const {
+    const auto found = metadata_.find(key);
+    if (found == metadata_.end())
+      fail(ErrorCode::kCheckpoint, "{}: metadata {} is missing; give a checkpoint of flipside",
+           path_.string(), key);
+    return found->second;
+  }
+  [[noreturn]] void refuse(const std::string& key, const std::string& allowed) const {
+    fail(ErrorCode::kCheckpoint, "{}: metadata {} = {}: {}", path_.string(), key, get(key),
+         allowed);
+  }
+
+  fs::path path_;
+  const Metadata& metadata_;
+};
+
+std::string describe(const Tensor& tensor) {
+  return fmt::format("{} [{}]", at::toString(tensor.scalar_type()), fmt::join(tensor.sizes(), ","));
+}
+
+/// Moves the weights out of `stored` into the model; what must remain is "state.*".
+void take_weights(const fs::path& path, const Model& model, TensorMap& stored) {
+  torch::NoGradGuard no_grad;
+  for (auto& [name, tensor] : model_tensors(model)) {
+    const auto found = stored.find(name);
+    if (found == stored.end())
+      fail(ErrorCode::kCheckpoint, "{}: tensor {} is missing, expected {}", path.string(), name,
+           describe(tensor));
+    if (found->second.sizes() != tensor.sizes() ||
+        found->second.scalar_type() != tensor.scalar_type())
+      fail(ErrorCode::kCheckpoint, "{}: tensor {} is {}, its configuration expects {}",
+           path.string(), name, describe(found->second), describe(tensor));
+    Tensor(tensor).copy_(found->second);
+    stored.erase(found);
+  }
+  for (const auto& [name, tensor] : stored)
+    if (!is_state(name))
+      fail(ErrorCode::kCheckpoint, "{}: tensor {} has no place in a model of its configuration",
+           path.string(), name);
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& extra,
+                     const Metadata& extra_metadata) {
+  SafetensorsFile file{model_tensors(model), extra_metadata};
+  for (const auto& [name, tensor] : extra) {
+    TORCH_CHECK(is_state(name), "save_checkpoint: extra tensor ", name, " must begin with state.");
+    file.tensors[name] = tensor;
+  }
+  Metadata& metadata = file.metadata;
+  metadata["format"] = kFormat;
+  metadata["format_version"] = kFormatVersion;
+  metadata["flipside_version"] = FLIPSIDE_VERSION;
+  metadata["config"] = to_toml(model.config);
+  metadata["reference_class"] = model.class_names.at(model.reference_class);
+  put_threshold(metadata, "threshold_label_free", model.thresholds.label_free);
+  put_threshold(metadata, "threshold_tuned", model.thresholds.tuned);
+  try {
+    metadata["class_names"] = json(model.class_names).dump();
+  } catch (const json::exception& error) {
+    fail(ErrorCode::kArgument, "class names must be UTF-8; rename the folders: {}", error.what());
+  }
+  write_safetensors(path, file);
+}
+
+Checkpoint load_checkpoint(const fs::path& path) {
+  const fs::path file = checkpoint_file(path);
+  auto [tensors, metadata] = read_safetensors(file);
+  const MetadataReader reader(file, metadata);
+  reader.check_format();
+  const auto class_names = reader.class_names();
+  Checkpoint checkpoint;
+  checkpoint.model = make_model(reader.config(), class_names, reader.reference_class(class_names));
+  checkpoint.model.thresholds.label_free = reader.threshold("threshold_label_free");
+  checkpoint.model.thresholds.tuned = reader.threshold("threshold_tuned");
+  take_weights(file, checkpoint.model, tensors);
+  checkpoint.extra = std::move(tensors);
+  checkpoint.metadata = std::move(metadata);
+  return checkpoint;
+}
+
+Model load_model(const fs::path& path) {
+  Model model = load_checkpoint(path).model;
+  model.eval();
+  return model;
+}
+
+}  // namespace flipside

@@ -1,0 +1,54 @@
+#include "flipside/model/ema.h"
+
+#include <algorithm>
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+
+Ema::Ema(const torch::nn::Module& module, double decay) : decay_(decay) {
+  for (const auto& item : module.named_parameters()) {
+    names_.push_back(item.key());
+    averages_.push_back(item.value().detach().clone());
+  }
+}
+
+void Ema::update(const torch::nn::Module& module) {
+  torch::NoGradGuard no_grad;
+  const auto t = static_cast<double>(updates_++);
+  const double decay = std::min(decay_, (1 + t) / (10 + t));
+  const auto parameters = module.parameters();
+  at::_foreach_mul_(averages_, decay);
+  at::_foreach_add_(averages_, parameters, 1 - decay);
+}
+
+void Ema::copy_to(torch::nn::Module& module) const {
+  torch::NoGradGuard no_grad;
+  auto parameters = module.named_parameters();
+  TORCH_CHECK(parameters.size() == names_.size(), "Ema::copy_to: another architecture");
+  for (size_t i = 0; i < names_.size(); ++i) parameters[names_[i]].copy_(averages_[i]);
+}
+
+std::map<std::string, Tensor> Ema::state() const {
+  std::map<std::string, Tensor> state;
+  for (size_t i = 0; i < names_.size(); ++i) state[names_[i]] = averages_[i];
+  return state;
+}
+
+void Ema::load_state(const std::map<std::string, Tensor>& state) {
+  if (state.size() != names_.size())
+    fail(ErrorCode::kCheckpoint, "averaged weights: {} tensors, expected {}", state.size(),
+         names_.size());
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < names_.size(); ++i) {
+    const auto found = state.find(names_[i]);
+    if (found == state.end())
+      fail(ErrorCode::kCheckpoint, "averaged weights: tensor {} is missing", names_[i]);
+    if (found->second.sizes() != averages_[i].sizes())
+      fail(ErrorCode::kCheckpoint, "averaged weights: tensor {} has shape [{}], expected [{}]",
+           names_[i], fmt::join(found->second.sizes(), ","), fmt::join(averages_[i].sizes(), ","));
+    averages_[i].copy_(found->second);
+  }
+}
+
+}  // namespace flipside

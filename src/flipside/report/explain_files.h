@@ -1,0 +1,39 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "flipside/explain/explainer.h"
+
+namespace flipside {
+
+namespace fs = std::filesystem;
+
+/// An image to explain, and where its pictures go: below the output folder, without an ending.
+struct ImageFile {
+  fs::path path;
+  fs::path name;  ///< "crack/017" for 017.jpg in the folder crack below the argument
+};
+
+/// The images of the arguments (files and folders), in order. A name is the path below its
+/// argument without the ending, which is kept where two images would else share a name. A file
+/// named twice is taken once; pictures that an earlier run wrote into `out` are passed over.
+/// Throws `Error(kUsage)` when there is no image, or when two still share a name.
+std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const fs::path& out);
+
+struct ExplainFilesOptions {
+  int64_t target = -1;  ///< class of the counterfactuals; -1: as `Explainer::explain` chooses
+  int64_t batch = 16;   ///< images that go through the networks together, at most
+};
+
+/// Explains every image into `out`: `<name>.counterfactual.png`, `.heatmap.png`, `.mask.png` and
+/// `.overlay.png` at the original size, `results.jsonl` with one line per image in order (it
+/// appears when all are done), and `contact_sheet.png`. The next images are decoded while the
+/// networks run; memory does not grow with the number of images. An unreadable image is reported on
+/// standard error and skipped. Gives the number of those. Throws `Error(kIo)` when `out` cannot be
+/// written.
+int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
+                      const fs::path& out, const ExplainFilesOptions& options = {});
+
+}  // namespace flipside

@@ -1,0 +1,100 @@
+#include "flipside/train/adam.h"
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+namespace flipside {
+namespace {
+
+/// What a step needs besides the tensors, with the bias corrections folded in.
+struct StepScalars {
+  float beta1, beta2, step_size, root_correction, eps, decay;
+};
+
+void update_range(const StepScalars& s, float* p, const float* g, float* m, float* v, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    m[i] = s.beta1 * m[i] + (1.0f - s.beta1) * g[i];
+    v[i] = s.beta2 * v[i] + (1.0f - s.beta2) * g[i] * g[i];
+    const float denominator = std::sqrt(v[i]) * s.root_correction + s.eps;
+    p[i] = p[i] * s.decay - s.step_size * m[i] / denominator;
+  }
+}
+
+bool can_run_fused(const Tensor& parameter, const Tensor& gradient) {
+  return parameter.device().is_cpu() && parameter.scalar_type() == torch::kFloat32 &&
+         parameter.is_non_overlapping_and_dense() && gradient.strides() == parameter.strides();
+}
+
+void update_fused(const StepScalars& s, Tensor& p, const Tensor& g, Tensor& m, Tensor& v) {
+  constexpr int64_t kGrain = 1 << 15;  // elements; below it threads cost more than they give
+  float *pp = p.data_ptr<float>(), *pm = m.data_ptr<float>(), *pv = v.data_ptr<float>();
+  const float* pg = g.data_ptr<float>();
+  at::parallel_for(0, p.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    update_range(s, pp + begin, pg + begin, pm + begin, pv + begin, end - begin);
+  });
+}
+
+void update_composed(const StepScalars& s, Tensor& p, const Tensor& g, Tensor& m, Tensor& v) {
+  m.mul_(s.beta1).add_(g, 1.0f - s.beta1);
+  v.mul_(s.beta2).addcmul_(g, g, 1.0f - s.beta2);
+  p.mul_(s.decay).addcdiv_(m, v.sqrt().mul_(s.root_correction).add_(s.eps), -s.step_size);
+}
+
+}  // namespace
+
+Adam::Adam(torch::nn::Module& module, const Options& options) : options_(options) {
+  for (auto& item : module.named_parameters()) {
+    slots_.push_back({item.key(), item.value(), torch::zeros_like(item.value().detach()),
+                      torch::zeros_like(item.value().detach())});
+  }
+}
+
+void Adam::step(double lr) {
+  torch::NoGradGuard no_grad;
+  ++steps_;
+  StepScalars s;
+  s.beta1 = static_cast<float>(options_.beta1);
+  s.beta2 = static_cast<float>(options_.beta2);
+  s.step_size = static_cast<float>(lr / (1.0 - std::pow(options_.beta1, steps_)));
+  s.root_correction = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(options_.beta2, steps_)));
+  s.eps = static_cast<float>(options_.eps);
+  s.decay = static_cast<float>(1.0 - lr * options_.weight_decay);
+  for (auto& slot : slots_) {
+    const Tensor gradient = slot.parameter.grad();
+    if (!gradient.defined()) continue;
+    Tensor values = slot.parameter.detach();
+    if (can_run_fused(values, gradient))
+      update_fused(s, values, gradient, slot.m, slot.v);
+    else
+      update_composed(s, values, gradient, slot.m, slot.v);
+  }
+}
+
+void Adam::zero_grad() {
+  for (auto& slot : slots_) slot.parameter.mutable_grad() = Tensor();
+}
+
+std::map<std::string, Tensor> Adam::state() const {
+  std::map<std::string, Tensor> state{{"steps", torch::tensor(steps_, torch::kInt64)}};
+  for (const auto& slot : slots_) {
+    state[slot.name + ".m"] = slot.m;
+    state[slot.name + ".v"] = slot.v;
+  }
+  return state;
+}
+
+void Adam::load_state(const std::map<std::string, Tensor>& state) {
+  steps_ = state.at("steps").item<int64_t>();
+  for (auto& slot : slots_) {
+    for (auto [suffix, tensor] : {std::pair<const char*, Tensor>{".m", slot.m}, {".v", slot.v}}) {
+      const auto found = state.find(slot.name + suffix);
+      TORCH_CHECK(found != state.end(), "optimiser state lacks ", slot.name, suffix);
+      TORCH_CHECK(found->second.sizes() == tensor.sizes(), "optimiser state ", slot.name, suffix,
+                  " has another shape");
+      tensor.copy_(found->second);
+    }
+  }
+}
+
+}  // namespace flipside

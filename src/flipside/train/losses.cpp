@@ -1,0 +1,81 @@
+#include "flipside/train/losses.h"
+
+namespace flipside {
+namespace {
+
+namespace F = torch::nn::functional;
+
+/// The fake logit's loss when it is scored apart: `is_fake` is what it should say. The hinge and
+/// least-squares targets are +1 for fake and -1 for real.
+Tensor fake_logit_loss(const Tensor& fake_logit, bool is_fake, AdversarialLoss loss) {
+  const double sign = is_fake ? 1.0 : -1.0;
+  switch (loss) {
+    case AdversarialLoss::kCrossEntropy:
+      return torch::softplus(fake_logit * -sign).mean();
+    case AdversarialLoss::kHinge:
+      return torch::relu(1.0 - sign * fake_logit).mean();
+    case AdversarialLoss::kLeastSquares:
+      return (fake_logit - sign).square().mean();
+  }
+  TORCH_CHECK(false, "adversarial loss without a definition");
+}
+
+bool fake_is_a_class(const AdversarialForm& form) {
+  return form.head == FakeHead::kSoftmax && form.loss == AdversarialLoss::kCrossEntropy;
+}
+
+Tensor classes_of(const Tensor& logits) { return logits.slice(1, 0, logits.size(1) - 1); }
+Tensor fake_logit_of(const Tensor& logits) { return logits.select(1, logits.size(1) - 1); }
+
+}  // namespace
+
+Tensor class_loss(const Tensor& logits, const Tensor& labels) {
+  return F::cross_entropy(logits, labels);
+}
+
+Tensor real_loss(const Tensor& logits, const Tensor& labels, const AdversarialForm& form) {
+  if (fake_is_a_class(form)) return class_loss(logits, labels);
+  return class_loss(classes_of(logits), labels) +
+         fake_logit_loss(fake_logit_of(logits), /*is_fake=*/false, form.loss);
+}
+
+Tensor fake_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form) {
+  if (fake_is_a_class(form))
+    return class_loss(logits, torch::full_like(targets, logits.size(1) - 1));
+  const Tensor fake = fake_logit_loss(fake_logit_of(logits), /*is_fake=*/true, form.loss);
+  if (form.head == FakeHead::kSoftmax) return fake;
+  return fake + class_loss(classes_of(logits), targets);
+}
+
+Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form) {
+  if (fake_is_a_class(form)) return class_loss(logits, targets);
+  const Tensor fake_logit = fake_logit_of(logits);
+  // The hinge form of the generator is linear (Lim and Ye 2017): it never saturates.
+  const Tensor realism = form.loss == AdversarialLoss::kHinge
+                             ? fake_logit.mean()
+                             : fake_logit_loss(fake_logit, /*is_fake=*/false, form.loss);
+  return realism + class_loss(classes_of(logits), targets);
+}
+
+Tensor mean_absolute_error(const Tensor& a, const Tensor& b) { return (a - b).abs().mean(); }
+
+Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
+  const Tensor change = counterfactual - image;
+  return change.diff(1, /*dim=*/2).abs().mean() + change.diff(1, /*dim=*/3).abs().mean();
+}
+
+Tensor segmentation_loss(const Tensor& logits, const Tensor& masks) {
+  const Tensor known = masks.isfinite();
+  const Tensor truth = masks.nan_to_num(0.0);
+  const Tensor weight = known.to(logits.dtype());
+  const Tensor count = weight.sum().clamp_min(1.0);
+  const Tensor entropy = F::binary_cross_entropy_with_logits(
+      logits, truth, F::BinaryCrossEntropyWithLogitsFuncOptions().reduction(torch::kNone));
+  const Tensor probability = logits.sigmoid() * weight;
+  constexpr double kSmooth = 1.0;  // pixels; keeps Dice defined where no defect is in the batch
+  const Tensor dice = (2.0 * (probability * truth).sum() + kSmooth) /
+                      (probability.sum() + (truth * weight).sum() + kSmooth);
+  return (entropy * weight).sum() / count + (1.0 - dice);
+}
+
+}  // namespace flipside

@@ -1,0 +1,105 @@
+#include "flipside/train/losses.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "support/gradcheck.h"
+
+namespace flipside {
+namespace {
+
+const AdversarialForm kPaper{FakeHead::kSoftmax, AdversarialLoss::kCrossEntropy};
+const AdversarialForm kFactorised{FakeHead::kFactorised, AdversarialLoss::kCrossEntropy};
+
+/// Cross-entropy of one row by hand.
+double cross_entropy(const std::vector<double>& logits, int64_t label) {
+  double sum = 0;
+  for (double value : logits) sum += std::exp(value);
+  return std::log(sum) - logits[label];
+}
+
+double softplus(double x) { return std::log1p(std::exp(x)); }
+
+const Tensor kLogits = torch::tensor({{1.0, -0.5, 2.0}, {0.25, 0.75, -1.0}}, torch::kFloat64);
+const Tensor kLabels = torch::tensor({0, 1}, torch::kInt64);
+
+TEST(Losses, PaperFormIsCrossEntropyOverAllClasses) {
+  const double real = (cross_entropy({1, -.5, 2}, 0) + cross_entropy({.25, .75, -1}, 1)) / 2;
+  const double fake = (cross_entropy({1, -.5, 2}, 2) + cross_entropy({.25, .75, -1}, 2)) / 2;
+  EXPECT_NEAR(real_loss(kLogits, kLabels, kPaper).item<double>(), real, 1e-12);
+  EXPECT_NEAR(fake_loss(kLogits, kLabels, kPaper).item<double>(), fake, 1e-12);
+  EXPECT_NEAR(adversarial_loss(kLogits, kLabels, kPaper).item<double>(), real, 1e-12);
+}
+
+TEST(Losses, FactorisedFormTakesFakeAndClassApart) {
+  const double classes = (cross_entropy({1, -.5}, 0) + cross_entropy({.25, .75}, 1)) / 2;
+  const double says_real = (softplus(2.0) + softplus(-1.0)) / 2;
+  const double says_fake = (softplus(-2.0) + softplus(1.0)) / 2;
+  EXPECT_NEAR(real_loss(kLogits, kLabels, kFactorised).item<double>(), classes + says_real, 1e-12);
+  EXPECT_NEAR(fake_loss(kLogits, kLabels, kFactorised).item<double>(), classes + says_fake, 1e-12);
+  EXPECT_NEAR(adversarial_loss(kLogits, kLabels, kFactorised).item<double>(), classes + says_real,
+              1e-12);
+}
+
+TEST(Losses, HingeAndLeastSquaresScoreTheFakeLogit) {
+  const double classes = (cross_entropy({1, -.5}, 0) + cross_entropy({.25, .75}, 1)) / 2;
+  const AdversarialForm hinge{FakeHead::kSoftmax, AdversarialLoss::kHinge};
+  EXPECT_NEAR(real_loss(kLogits, kLabels, hinge).item<double>(), classes + (3.0 + 0.0) / 2, 1e-12);
+  EXPECT_NEAR(fake_loss(kLogits, kLabels, hinge).item<double>(), (0.0 + 2.0) / 2, 1e-12);
+  EXPECT_NEAR(adversarial_loss(kLogits, kLabels, hinge).item<double>(), classes + (2.0 - 1.0) / 2,
+              1e-12);
+  const AdversarialForm squares{FakeHead::kFactorised, AdversarialLoss::kLeastSquares};
+  EXPECT_NEAR(real_loss(kLogits, kLabels, squares).item<double>(), classes + (9.0 + 0.0) / 2,
+              1e-12);
+  EXPECT_NEAR(fake_loss(kLogits, kLabels, squares).item<double>(), classes + (1.0 + 4.0) / 2,
+              1e-12);
+}
+
+TEST(Losses, MeanAbsoluteErrorAndVariationByHand) {
+  const Tensor x = torch::zeros({1, 3, 2, 2}, torch::kFloat64);
+  Tensor y = x.clone();
+  y.index_put_({0, 1, 0, 0}, 0.6);  // one of 12 values; one of 6 neighbour pairs each way
+  EXPECT_NEAR(mean_absolute_error(x, y).item<double>(), 0.05, 1e-12);
+  EXPECT_NEAR(change_variation(x, y).item<double>(), 0.1 + 0.1, 1e-12);
+}
+
+TEST(Losses, SegmentationLossByHandAndWithoutUnknownPixels) {
+  const double nan = std::nan("");
+  const Tensor logits = torch::tensor({2.0, -1.0, 5.0}, torch::kFloat64).view({1, 1, 1, 3});
+  const Tensor masks = torch::tensor({1.0, 0.0, nan}, torch::kFloat64).view({1, 1, 1, 3});
+  const double p0 = 1 / (1 + std::exp(-2.0)), p1 = 1 / (1 + std::exp(1.0));
+  const double entropy = (softplus(-2.0) + softplus(-1.0)) / 2;
+  const double dice = (2 * p0 + 1) / (p0 + p1 + 1 + 1);
+  EXPECT_NEAR(segmentation_loss(logits, masks).item<double>(), entropy + 1 - dice, 1e-12);
+}
+
+/// A fresh leaf for the gradient check.
+Tensor leaf(const Tensor& values) { return values.clone().requires_grad_(true); }
+
+TEST(Losses, EveryAdversarialGradientAgreesWithDifferences) {
+  for (const auto head : {FakeHead::kSoftmax, FakeHead::kFactorised})
+    for (const auto loss :
+         {AdversarialLoss::kCrossEntropy, AdversarialLoss::kHinge, AdversarialLoss::kLeastSquares})
+      for (const auto function : {real_loss, fake_loss, adversarial_loss})
+        expect_gradients(
+            [&](const std::vector<Tensor>& in) {
+              return function(in[0], kLabels, AdversarialForm{head, loss});
+            },
+            {leaf(kLogits)});
+}
+
+TEST(Losses, EveryPixelGradientAgreesWithDifferences) {
+  torch::manual_seed(1);
+  const Tensor x = torch::rand({2, 3, 4, 4}, torch::kFloat64);
+  const Tensor y = torch::rand({2, 3, 4, 4}, torch::kFloat64);
+  expect_gradients([&](const auto& in) { return mean_absolute_error(in[0], x); }, {leaf(y)});
+  expect_gradients([&](const auto& in) { return change_variation(x, in[0]); }, {leaf(y)});
+  const Tensor masks = (torch::rand({2, 1, 4, 4}, torch::kFloat64) > 0.5).to(torch::kFloat64);
+  expect_gradients([&](const auto& in) { return segmentation_loss(in[0], masks); },
+                   {leaf(torch::randn({2, 1, 4, 4}, torch::kFloat64))});
+  expect_gradients([&](const auto& in) { return class_loss(in[0], kLabels); }, {leaf(kLogits)});
+}
+
+}  // namespace
+}  // namespace flipside

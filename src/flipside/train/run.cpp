@@ -1,0 +1,226 @@
+#include "flipside/train/run.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "flipside/core/device.h"
+#include "flipside/core/error.h"
+#include "flipside/core/file.h"
+#include "flipside/core/log.h"
+#include "flipside/data/loader.h"
+#include "flipside/train/run_log.h"
+
+namespace flipside {
+namespace {
+
+constexpr int64_t kLogEvery = 50;  // steps
+
+volatile std::sig_atomic_t stop_requested = 0;
+
+/// Between construction and destruction the first SIGINT or SIGTERM only asks for a stop.
+class StopSignals {
+ public:
+  StopSignals() {
+    stop_requested = 0;
+    for (int i = 0; i < 2; ++i)
+      previous_[i] = std::signal(kSignals[i], [](int) { stop_requested = 1; });
+  }
+  ~StopSignals() {
+    for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
+  }
+
+ private:
+  static constexpr int kSignals[2] = {SIGINT, SIGTERM};
+  void (*previous_[2])(int);
+};
+
+/// Means of the losses since the last line of the log.
+class LossMeans {
+ public:
+  void add(const StepLosses& losses) {
+    if (sums_.size() != losses.size()) reset(losses);
+    for (size_t i = 0; i < losses.size(); ++i) sums_[i].second += losses[i].second;
+    ++count_;
+  }
+  StepLosses take() {
+    StepLosses means = sums_;
+    for (auto& [name, value] : means) value /= static_cast<double>(std::max<int64_t>(count_, 1));
+    sums_.clear();
+    count_ = 0;
+    return means;
+  }
+
+ private:
+  void reset(const StepLosses& losses) {
+    sums_ = losses;
+    for (auto& [name, value] : sums_) value = 0;
+    count_ = 0;
+  }
+  StepLosses sums_;
+  int64_t count_ = 0;
+};
+
+std::string brief(const std::vector<std::pair<std::string, double>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values)
+    text += fmt::format("{}{} {:.3g}", text.empty() ? "" : "  ", name, value);
+  return text;
+}
+
+/// Threads first: libtorch should not have worked before they are set.
+const Config& with_runtime(const Config& config) {
+  configure_runtime(static_cast<int>(config.train.threads));
+  return config;
+}
+
+/// One run: folder, data, trainer and what they need of one another.
+class Run {
+ public:
+  Run(fs::path run, const fs::path& data, const Config& config, const MakeValidate& make_validate)
+      : run_(std::move(run)),
+        config_(with_runtime(config)),
+        folder_(scan_image_folder(data, config.data, config.train.seed)),
+        trainer_(make_trainer(make_model(config, folder_.class_names, folder_.reference_class))),
+        log_(run_ / "metrics.jsonl"),
+        validate_(make_validate(folder_, run_)) {}
+
+  void restore() {
+    const fs::path last = run_ / "last.safetensors";
+    if (!fs::exists(last)) return log_.rewind_to(0);
+    Checkpoint checkpoint = load_checkpoint(last);
+    if (checkpoint.model.class_names != folder_.class_names)
+      fail(ErrorCode::kData,
+           "{}: the classes of the data folder have changed since this run began; "
+           "restore the folder or start a new run",
+           run_.string());
+    trainer_->load_state(checkpoint.extra);
+    trainer_->averaged().thresholds = checkpoint.model.thresholds;
+    best_score_ = std::stod(checkpoint.metadata.at("best_score"));
+    log_.rewind_to(trainer_->steps_done());
+  }
+
+  void train() {
+    const int64_t total = trainer_->total_steps(), batch = config_.train.batch;
+    if (trainer_->steps_done() >= total) {
+      info("{}: finished already, {} steps", run_.string(), total);
+      return;
+    }
+    announce();
+    TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
+                       trainer_->steps_done());
+    StopSignals signals;
+    Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
+    LossMeans means;
+    while (trainer_->steps_done() < total) {
+      const StepLosses losses = trainer_->step(loader.next());
+      means.add(losses);
+      const int64_t step = trainer_->steps_done();
+      progress.advance(batch, brief(losses) + last_validation_);
+      if (step % kLogEvery == 0 || step == total) log_means(means, progress);
+      if (step % config_.train.validate_every == 0 || step == total) validate();
+      if (step % config_.train.checkpoint_every == 0 || step == total || stop_requested)
+        save_last();
+      if (stop_requested)
+        fail(ErrorCode::kIo, "stopped at step {} of {}; go on with: flipside train --resume {}",
+             step, total, run_.string());
+    }
+  }
+
+ private:
+  void announce() const {
+    std::string counts;
+    for (int64_t c = 0; c < folder_.num_classes(); ++c) {
+      const auto& records = folder_.split(Split::kTrain);
+      const auto n = std::count_if(records.begin(), records.end(),
+                                   [c](const ImageRecord& r) { return r.label == c; });
+      counts += fmt::format("{}{} {}", c ? ", " : "", folder_.class_names[c], n);
+    }
+    info("training images: {}; good parts: {} ({})", counts,
+         folder_.class_names[folder_.reference_class], folder_.reference_reason);
+  }
+
+  void log_means(LossMeans& means, const Progress& progress) {
+    auto values = means.take();
+    values.emplace_back("images_per_second", progress.rate());
+    log_.write(trainer_->steps_done(), "train", values);
+  }
+
+  void validate() {
+    const int64_t step = trainer_->steps_done();
+    Model& model = trainer_->averaged();
+    const ValidationScores scores = validate_(model, step);
+    log_.write(step, "val", scores.values);
+    last_validation_ = "  | " + brief(scores.values);
+    if (!isatty(STDERR_FILENO)) info("step {}: {}", step, brief(scores.values));
+    // Ties go to the later model: it has seen more.
+    if (trainer_->schedule().penalties_complete(step) && scores.score >= best_score_) {
+      best_score_ = scores.score;
+      save_checkpoint(run_ / "best.safetensors", model);
+    }
+  }
+
+  void save_last() {
+    save_checkpoint(run_ / "last.safetensors", trainer_->averaged(), trainer_->state(),
+                    {{"best_score", fmt::format("{:.17g}", best_score_)}});
+  }
+
+  fs::path run_;
+  Config config_;
+  ImageFolder folder_;
+  std::unique_ptr<Trainer> trainer_;
+  RunLog log_;
+  Validate validate_;
+  double best_score_ = 0;
+  std::string last_validation_;
+};
+
+/// The run folder appears whole or not at all: it is filled under another name first.
+void create_run_folder(const fs::path& run, const fs::path& data, const Config& config) {
+  if (fs::exists(run))
+    fail(ErrorCode::kUsage,
+         "{} is there already; go on with it: flipside train --resume {}, or choose another --out",
+         run.string(), run.string());
+  const fs::path fresh = run.string() + ".new" + std::to_string(getpid());
+  const nlohmann::ordered_json about{{"data", fs::absolute(data).lexically_normal().string()},
+                                     {"version", FLIPSIDE_VERSION},
+                                     {"seed", config.train.seed}};
+  atomic_write(fresh / "run.json", about.dump(2) + "\n");
+  atomic_write(fresh / "config.toml", to_toml(config));
+  std::error_code error;
+  fs::rename(fresh, run, error);
+  if (error) fail(ErrorCode::kIo, "{}: could not be made: {}", run.string(), error.message());
+}
+
+}  // namespace
+
+void start_run(const fs::path& data, const fs::path& run, const Config& config,
+               const MakeValidate& make_validate) {
+  validate_config(config);
+  Run fresh(run, data, config, make_validate);  // writes nothing yet, but finds what is wrong
+  create_run_folder(run, data, config);
+  fresh.train();
+}
+
+void resume_run(const fs::path& run, const MakeValidate& make_validate) {
+  const fs::path about_file = run / "run.json";
+  if (!fs::exists(about_file))
+    fail(ErrorCode::kUsage,
+         "{}: is no run folder (it has no run.json); start one with: flipside "
+         "train DIR --out {}",
+         run.string(), run.string());
+  const auto about = nlohmann::json::parse(read_file(about_file), nullptr, false);
+  if (!about.is_object() || !about.contains("data"))
+    fail(ErrorCode::kCheckpoint,
+         "{}: is no JSON with a key \"data\"; restore it or start a new run", about_file.string());
+  Config config;
+  load_config(run / "config.toml", config);
+  Run resumed(run, about["data"].get<std::string>(), config, make_validate);
+  resumed.restore();
+  resumed.train();
+}
+
+}  // namespace flipside

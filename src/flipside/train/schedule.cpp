@@ -1,0 +1,33 @@
+#include "flipside/train/schedule.h"
+
+#include <algorithm>
+
+namespace flipside {
+namespace {
+
+double linear_rise(int64_t step, double length) {
+  return length <= 0 ? 1.0 : std::clamp(static_cast<double>(step + 1) / length, 0.0, 1.0);
+}
+
+}  // namespace
+
+double Schedule::decay_factor(int64_t step) const {
+  const double steps = static_cast<double>(config_.steps);
+  const double left = steps - static_cast<double>(step - warmup_);
+  const double decay_steps = config_.lr_decay * steps;
+  return decay_steps <= 0 ? 1.0 : std::clamp(left / decay_steps, 0.0, 1.0);
+}
+
+double Schedule::lr_factor(int64_t step) const {
+  return linear_rise(step, static_cast<double>(config_.lr_warmup)) * decay_factor(step);
+}
+
+double Schedule::generator_lr_factor(int64_t step) const {
+  return linear_rise(step - warmup_, static_cast<double>(config_.lr_warmup)) * decay_factor(step);
+}
+
+double Schedule::penalty_factor(int64_t step) const {
+  return linear_rise(step - warmup_, config_.ramp * static_cast<double>(config_.steps));
+}
+
+}  // namespace flipside

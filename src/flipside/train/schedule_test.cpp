@@ -1,0 +1,47 @@
+#include "flipside/train/schedule.h"
+
+#include <gtest/gtest.h>
+
+namespace flipside {
+namespace {
+
+TrainConfig hundred_steps() {
+  TrainConfig config;
+  config.steps = 100;
+  config.discriminator_warmup = 10;
+  config.lr_warmup = 4;
+  config.lr_decay = 0.4;
+  config.ramp = 0.2;
+  return config;
+}
+
+TEST(Schedule, WarmupComesFirst) {
+  const Schedule schedule(hundred_steps(), /*has_warmup=*/true);
+  EXPECT_EQ(schedule.total_steps(), 110);
+  EXPECT_TRUE(schedule.in_warmup(9));
+  EXPECT_FALSE(schedule.in_warmup(10));
+  EXPECT_EQ(Schedule(hundred_steps(), false).total_steps(), 100);
+}
+
+TEST(Schedule, LearningRateRisesStaysAndFalls) {
+  const Schedule schedule(hundred_steps(), true);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(0), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(3), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(69), 1.0);     // joint step 59: 41 left of 40
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(90), 0.5);     // joint step 80: 20 left of 40
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(109), 0.025);  // the last one: 1 left
+  EXPECT_DOUBLE_EQ(schedule.generator_lr_factor(10), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.generator_lr_factor(13), 1.0);
+}
+
+TEST(Schedule, PenaltiesGrowToTheirFullWeight) {
+  const Schedule schedule(hundred_steps(), true);
+  EXPECT_DOUBLE_EQ(schedule.penalty_factor(10), 0.05);
+  EXPECT_DOUBLE_EQ(schedule.penalty_factor(19), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.penalty_factor(29), 1.0);
+  EXPECT_FALSE(schedule.penalties_complete(28));
+  EXPECT_TRUE(schedule.penalties_complete(29));
+}
+
+}  // namespace
+}  // namespace flipside

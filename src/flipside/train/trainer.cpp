@@ -1,0 +1,146 @@
+#include "flipside/train/trainer.h"
+
+#include <cmath>
+
+#include "flipside/core/error.h"
+#include "flipside/train/losses.h"
+#include "flipside/train/robust.h"
+
+namespace flipside {
+
+Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
+                          torch::nn::Module& average, const TrainConfig& config)
+    : name(std::move(learner_name)),
+      module(&trained),
+      averaged(&average),
+      optimizer(trained, {config.beta1, config.beta2, /*eps=*/1e-8, config.weight_decay}),
+      ema(trained, config.ema_decay) {}
+
+void Trainer::Learner::descend(const Tensor& loss, double lr) {
+  optimizer.zero_grad();
+  loss.backward();
+  optimizer.step(lr);
+  ema.update(*module);
+}
+
+Trainer::Trainer(Model model, bool has_warmup)
+    : config_(model.config),
+      model_(std::move(model)),
+      averaged_(make_model(config_, model_.class_names, model_.reference_class)),
+      schedule_(config_.train, has_warmup) {
+  const auto add = [this](const char* name, auto& trained, auto& average) {
+    if (!trained.is_empty())
+      learners_.push_back(std::make_unique<Learner>(name, *trained, *average, config_.train));
+  };
+  add("generator", model_.generator, averaged_.generator);
+  add("discriminator", model_.discriminator, averaged_.discriminator);
+  add("segmenter", model_.segmenter, averaged_.segmenter);
+  model_.train();
+}
+
+StepLosses Trainer::step(const Batch& batch) {
+  StepLosses losses = train_on(batch);
+  for (const auto& [name, value] : losses)
+    if (!std::isfinite(value))
+      fail(ErrorCode::kArgument,
+           "loss {} = {} at step {}: must be finite; lower train.lr_generator and "
+           "train.lr_discriminator",
+           name, value, step_);
+  ++step_;
+  return losses;
+}
+
+Model& Trainer::averaged() {
+  for (auto& learner : learners_) learner->ema.copy_to(*learner->averaged);
+  averaged_.eval();
+  return averaged_;
+}
+
+TensorMap Trainer::state() const {
+  TensorMap state{{"state.step", torch::tensor(step_, torch::kInt64)}};
+  const auto put = [&state](const std::string& prefix, const auto& tensors) {
+    for (const auto& [name, tensor] : tensors) state[prefix + name] = tensor;
+  };
+  for (const auto& learner : learners_) {
+    const std::string prefix = "state." + learner->name + ".";
+    for (const auto& item : learner->module->named_parameters())
+      state[prefix + "weights." + item.key()] = item.value().detach();
+    put(prefix + "adam.", learner->optimizer.state());
+    put(prefix + "ema.", learner->ema.state());
+    state[prefix + "ema_updates"] = torch::tensor(learner->ema.updates(), torch::kInt64);
+  }
+  return state;
+}
+
+namespace {
+
+/// The tensors whose names begin with `prefix`, without it.
+TensorMap with_prefix(const TensorMap& state, const std::string& prefix) {
+  TensorMap chosen;
+  for (const auto& [name, tensor] : state)
+    if (name.rfind(prefix, 0) == 0) chosen[name.substr(prefix.size())] = tensor;
+  return chosen;
+}
+
+void load_weights(torch::nn::Module& module, const TensorMap& weights) {
+  torch::NoGradGuard no_grad;
+  for (auto& item : module.named_parameters()) {
+    const auto found = weights.find(item.key());
+    TORCH_CHECK(found != weights.end(), "weights lack ", item.key());
+    TORCH_CHECK(found->second.sizes() == item.value().sizes(), item.key(), " has another shape");
+    item.value().copy_(found->second);
+  }
+}
+
+}  // namespace
+
+void Trainer::load_state(const TensorMap& state) {
+  try {
+    for (auto& learner : learners_) {
+      const std::string prefix = "state." + learner->name + ".";
+      load_weights(*learner->module, with_prefix(state, prefix + "weights."));
+      learner->optimizer.load_state(with_prefix(state, prefix + "adam."));
+      learner->ema.load_state(with_prefix(state, prefix + "ema."));
+      learner->ema.set_updates(state.at(prefix + "ema_updates").item<int64_t>());
+    }
+    step_ = state.at("state.step").item<int64_t>();
+  } catch (const c10::Error& error) {
+    fail(ErrorCode::kCheckpoint, "training state does not fit: {}; start a new run",
+         error.what_without_backtrace());
+  } catch (const std::out_of_range&) {
+    fail(ErrorCode::kCheckpoint,
+         "the checkpoint holds no training state; resume from last.safetensors or start a new run");
+  }
+}
+
+Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
+  const auto& loss = config_.loss;
+  const int64_t n = batch.images.size(0);
+  const auto attacked = std::llround(loss.robust_fraction * static_cast<double>(n));
+  if (attacked == 0) return batch.images;
+  FrozenWeights frozen(*model_.discriminator);
+  const Tensor labels = batch.labels.slice(0, 0, attacked);
+  const auto raised = [&](const Tensor& images) {
+    const Tensor logits = model_.discriminator->forward(images);
+    return class_loss(logits.slice(1, 0, model_.num_classes()), labels);
+  };
+  const Tensor adversarial = pgd_images(batch.images.slice(0, 0, attacked), raised,
+                                        loss.robust_eps / 255.0, loss.robust_steps, rng);
+  return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
+}
+
+FrozenWeights::FrozenWeights(torch::nn::Module& module) : parameters_(module.parameters()) {
+  for (auto& parameter : parameters_) parameter.set_requires_grad(false);
+}
+
+FrozenWeights::~FrozenWeights() {
+  for (auto& parameter : parameters_) parameter.set_requires_grad(true);
+}
+
+std::unique_ptr<Trainer> make_trainer(Model model) {
+  if (model.config.model.kind == ModelKind::kCounterfactual)
+    return std::make_unique<CounterfactualTrainer>(std::move(model));
+  return std::make_unique<SupervisedTrainer>(std::move(model));
+}
+
+}  // namespace flipside

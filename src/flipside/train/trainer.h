@@ -1,0 +1,118 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flipside/core/random.h"
+#include "flipside/data/dataset.h"
+#include "flipside/model/ema.h"
+#include "flipside/model/model.h"
+#include "flipside/train/adam.h"
+#include "flipside/train/schedule.h"
+
+namespace flipside {
+
+/// The losses of one step, by name, unweighted (what the log and the progress line show).
+using StepLosses = std::vector<std::pair<std::string, double>>;
+
+/// Owns the model, its optimisers, its averages and the step. Everything random in a step derives
+/// from (seed, step), so `state` is all that a resumed run needs.
+class Trainer {
+ public:
+  virtual ~Trainer() = default;
+
+  /// One optimisation step on a batch of training images.
+  StepLosses step(const Batch& batch);
+
+  /// Steps done, and to be done in all.
+  int64_t steps_done() const { return step_; }
+  int64_t total_steps() const { return schedule_.total_steps(); }
+  const Schedule& schedule() const { return schedule_; }
+
+  /// The model that users get: averaged weights, evaluation mode. Shares nothing with the
+  /// weights in training; refreshed at each call.
+  Model& averaged();
+
+  /// Raw weights, optimiser moments, averages and the step number, by names that begin with
+  /// "state."; and back (throws `Error(kCheckpoint)` for a state that does not fit).
+  TensorMap state() const;
+  void load_state(const TensorMap& state);
+
+ protected:
+  Trainer(Model model, bool has_warmup);
+
+  /// A network in training, with what belongs to it.
+  struct Learner {
+    Learner(std::string name, torch::nn::Module& module, torch::nn::Module& averaged,
+            const TrainConfig& config);
+    std::string name;
+    torch::nn::Module* module;
+    torch::nn::Module* averaged;
+    Adam optimizer;
+    Ema ema;
+    /// Gradient of `loss` into this network, one step at `lr`, average updated.
+    void descend(const Tensor& loss, double lr);
+  };
+
+  virtual StepLosses train_on(const Batch& batch) = 0;
+
+  /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
+  /// the discriminator's (or classifier's) K class logits.
+  Tensor real_images(const Batch& batch, Rng& rng);
+  Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
+
+  static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
+
+  Config config_;
+  Model model_;
+  Model averaged_;
+  Schedule schedule_;
+  std::vector<std::unique_ptr<Learner>> learners_;
+  int64_t step_ = 0;
+};
+
+/// While it lives, a network's weights get no gradients: where only the images' gradient is wanted,
+/// computing the weights' would cost a third of the backward pass.
+class FrozenWeights {
+ public:
+  explicit FrozenWeights(torch::nn::Module& module);
+  ~FrozenWeights();
+  FrozenWeights(const FrozenWeights&) = delete;
+  FrozenWeights& operator=(const FrozenWeights&) = delete;
+
+ private:
+  std::vector<Tensor> parameters_;
+};
+
+/// Generator and K+1 discriminator, equations (1) to (8).
+class CounterfactualTrainer : public Trainer {
+ public:
+  explicit CounterfactualTrainer(Model model);
+
+ private:
+  StepLosses train_on(const Batch& batch) override;
+  StepLosses warm_up(const Batch& batch);
+  /// A class other than its own for each label [N].
+  Tensor draw_targets(const Tensor& labels, Rng& rng) const;
+  Tensor discriminator_loss(const Batch& batch, const Tensor& counterfactual, const Tensor& targets,
+                            Rng& rng);
+
+  Learner* generator_;
+  Learner* discriminator_;
+};
+
+/// The yardsticks: the ordinary classifier (labels) and the segmenter (masks).
+class SupervisedTrainer : public Trainer {
+ public:
+  explicit SupervisedTrainer(Model model);
+
+ private:
+  StepLosses train_on(const Batch& batch) override;
+};
+
+/// The trainer for `model.config.model.kind`.
+std::unique_ptr<Trainer> make_trainer(Model model);
+
+}  // namespace flipside

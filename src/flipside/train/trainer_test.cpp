@@ -1,0 +1,174 @@
+#include "flipside/train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include "flipside/core/error.h"
+#include "flipside/train/robust.h"
+
+namespace flipside {
+namespace {
+
+Config small_config() {
+  Config config;
+  config.data.size = 16;
+  config.model.generator_widths = {8, 16};
+  config.model.discriminator_widths = {8, 16};
+  config.model.residual_blocks = 1;
+  config.train.steps = 40;
+  config.train.discriminator_warmup = 3;
+  config.train.batch = 6;
+  return config;
+}
+
+/// Dark squares in class 0, none in class 1, at a place that follows from `step`.
+Batch square_batch(int64_t step, int64_t n = 6) {
+  Rng rng({99, uint64_t(step)});
+  Batch batch;
+  batch.images = torch::empty({n, 3, 16, 16}).contiguous(kChannelsLast);
+  batch.labels = torch::arange(n, torch::kInt64).remainder(2);
+  batch.masks = torch::zeros({n, 1, 16, 16});
+  for (int64_t i = 0; i < n; ++i) {
+    batch.images[i].fill_(rng.uniform(0.5, 0.8));
+    if (batch.labels[i].item<int64_t>() != 0) continue;
+    const int64_t y = rng.below(12), x = rng.below(12);
+    batch.images[i].slice(1, y, y + 4).slice(2, x, x + 4).fill_(0.1);
+    batch.masks[i].slice(1, y, y + 4).slice(2, x, x + 4).fill_(1.0);
+  }
+  return batch;
+}
+
+std::unique_ptr<Trainer> make(const Config& config) {
+  return make_trainer(make_model(config, {"bad", "good"}, 1));
+}
+
+double value_of(const StepLosses& losses, const std::string& name) {
+  for (const auto& [key, value] : losses)
+    if (key == name) return value;
+  return std::nan("");
+}
+
+void expect_equal_states(const TensorMap& a, const TensorMap& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (const auto& [name, tensor] : a) EXPECT_TRUE(torch::equal(tensor, b.at(name))) << name;
+}
+
+TEST(Trainer, WarmUpLeavesTheGeneratorAlone) {
+  auto trainer = make(small_config());
+  const TensorMap before = [&] {
+    TensorMap copy;
+    for (const auto& [name, tensor] : trainer->state()) copy[name] = tensor.clone();
+    return copy;
+  }();
+  for (int i = 0; i < 3; ++i) trainer->step(square_batch(i));
+  for (const auto& [name, tensor] : trainer->state()) {
+    if (name.rfind("state.generator.weights", 0) == 0) {
+      EXPECT_TRUE(torch::equal(tensor, before.at(name))) << name;
+    }
+  }
+  EXPECT_EQ(trainer->steps_done(), 3);
+}
+
+TEST(Trainer, StateContinuesBitwise) {
+  for (const bool factorised : {false, true}) {
+    Config config = small_config();
+    config.loss.cycles = 1;
+    config.loss.robust_fraction = 0.5;
+    if (factorised) config.model.fake_head = FakeHead::kFactorised;
+    auto whole = make(config), first = make(config), second = make(config);
+    for (int i = 0; i < 12; ++i) whole->step(square_batch(i));
+    for (int i = 0; i < 6; ++i) first->step(square_batch(i));
+    TensorMap saved;
+    for (const auto& [name, tensor] : first->state()) saved[name] = tensor.clone();
+    second->load_state(saved);
+    EXPECT_EQ(second->steps_done(), 6);
+    for (int i = 6; i < 12; ++i) second->step(square_batch(i));
+    expect_equal_states(whole->state(), second->state());
+    expect_equal_states(model_tensors(whole->averaged()), model_tensors(second->averaged()));
+  }
+}
+
+TEST(Trainer, StateOfAnotherShapeIsRefused) {
+  Config config = small_config();
+  auto trainer = make(config);
+  const TensorMap state = trainer->state();
+  config.model.generator_widths = {8, 24};
+  auto other = make(config);
+  EXPECT_THROW(other->load_state(state), Error);
+  EXPECT_THROW(other->load_state({}), Error);
+}
+
+TEST(Trainer, EveryVariantTakesStepsAndTrainsBothNetworks) {
+  std::vector<Config> variants(6, small_config());
+  variants[0].model.output = GeneratorOutput::kResidual;
+  variants[1].model.output = GeneratorOutput::kDirect;
+  variants[2].loss.adversarial = AdversarialLoss::kHinge;
+  variants[3].loss.adversarial = AdversarialLoss::kLeastSquares;
+  variants[3].loss.idempotence = true;
+  variants[4].loss.cycles = 2;
+  variants[4].loss.lambda_tv = 0.5;
+  variants[5].loss.lambda_cls_cf = 0.5;
+  variants[5].model.fake_head = FakeHead::kFactorised;
+  for (auto& config : variants) {
+    config.train.discriminator_warmup = 0;
+    auto trainer = make(config);
+    TensorMap before;
+    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    const StepLosses losses = trainer->step(square_batch(0));
+    EXPECT_TRUE(std::isfinite(value_of(losses, "D")));
+    int64_t still = 0;
+    for (const auto& [name, tensor] : trainer->state())
+      if (name.find(".weights.") != std::string::npos) still += torch::equal(tensor, before[name]);
+    EXPECT_EQ(still, 0) << "weights that no loss reaches";
+  }
+}
+
+TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
+  Config config = small_config();
+  config.train.discriminator_warmup = 0;
+  auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
+  Batch batch = square_batch(0);
+  batch.labels = torch::arange(6, torch::kInt64).remainder(3);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(std::isfinite(value_of(trainer->step(batch), "adv")));
+}
+
+TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
+  for (const auto kind : {ModelKind::kClassifier, ModelKind::kSegmenter}) {
+    Config config = small_config();
+    config.model.kind = kind;
+    config.train.steps = 80;
+    config.train.lr_discriminator = 3e-3;
+    config.train.lr_generator = 3e-3;
+    auto trainer = make(config);
+    const double first = value_of(trainer->step(square_batch(0)), "loss");
+    double last = 0;
+    for (int i = 1; i < 80; ++i) last = value_of(trainer->step(square_batch(i)), "loss");
+    EXPECT_LT(last, 0.5 * first);
+  }
+}
+
+TEST(Trainer, NonFiniteLossIsAnErrorThatNamesTheRemedy) {
+  auto trainer = make(small_config());
+  Batch batch = square_batch(0);
+  batch.images.fill_(std::nan(""));
+  try {
+    trainer->step(batch);
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("lower train.lr"), std::string::npos);
+  }
+}
+
+TEST(PgdImages, ReachTheCornerForALinearLossAndStayInRange) {
+  torch::manual_seed(5);
+  const Tensor images = torch::rand({4, 3, 5, 5});
+  const Tensor weights = torch::randn({3, 5, 5});
+  Rng rng(1);
+  const double eps = 0.1;
+  const Tensor attacked = pgd_images(
+      images, [&](const Tensor& x) { return (x * weights).sum(); }, eps, 5, rng);
+  const Tensor best = (images + eps * weights.sign()).clamp(0, 1);
+  EXPECT_TRUE(torch::allclose(attacked, best, 0, 1e-6));
+}
+
+}  // namespace
+}  // namespace flipside
