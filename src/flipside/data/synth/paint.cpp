@@ -60,8 +60,9 @@ double bar_coverage(double distance, double half_width, double softness) {
 }  // namespace
 
 cv::Mat1f fractal_noise(int size, double period, int octaves, Rng& rng, double roughness) {
-  // One octave of two-dimensional gradient noise with unit gradients has about this deviation.
-  constexpr double kOctaveDeviation = 0.25;
+  // Of one octave with unit gradients: 2 sqrt(A B) with f(t) = 1 - ease(t), A the integral of f^2
+  // and B that of (t f)^2 over [0, 1].
+  constexpr double kOctaveDeviation = 0.2157;
   double variance = 0;
   for (int i = 0; i < octaves; ++i) variance += std::pow(roughness, 2 * i);
   double height = 1 / (kOctaveDeviation * std::sqrt(variance));
