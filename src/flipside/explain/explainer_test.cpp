@@ -54,7 +54,8 @@ TEST(Explainer, MarksNothingWhereTheReferenceClassIsPredicted) {
   Model model = lively_model({"bad", "good"}, 1);
   model.thresholds.label_free = 0.05;
   const Tensor images = random_images(8);
-  const int64_t common = Explainer(model).explain(images).predicted.mode().values.item<int64_t>();
+  const int64_t common =
+      std::get<0>(Explainer(model).explain(images).predicted.mode()).item<int64_t>();
   model.reference_class = common;
   const Explanation as_good = Explainer(model).explain(images);
   EXPECT_EQ(as_good.mask.index({as_good.predicted == common}).sum().item<double>(), 0);
