@@ -17,17 +17,19 @@ struct Finding {
 /// What `flipside data check` found.
 struct DataReport {
   ImageFolder folder;
-  std::vector<std::vector<int64_t>> count;  ///< [split][class]
-  std::map<std::string, int64_t> sizes;     ///< "256x256" -> images
+  std::vector<std::vector<int64_t>> count;  ///< [split][class] images found, readable or not
+  std::map<std::string, int64_t> sizes;     ///< "256x256" (width x height) -> readable images
   std::vector<std::vector<int64_t>> masks;  ///< [split][class] images with a mask
   std::vector<Finding> findings;
+  /// True when something must be mended before training.
   bool has_errors() const;
 };
 
-/// Reads every file once: counts, sizes, mask pairing, unreadable files, equal images in more than
-/// one split, imbalance, the reference class it would choose, and whether the classes differ in
-/// mean brightness (a cue that a model could take instead of the defect). Throws as
-/// `scan_image_folder` does when there is no data set at all.
+/// Reads every file once: counts, sizes, mask pairing, unreadable files, files that belong to
+/// nothing, equal images in more than one split or class, imbalance, the reference class it would
+/// choose, and whether the classes differ in mean brightness, shape or file size (cues that a model
+/// could take instead of the defect). Throws as `scan_image_folder` does when there is no data set
+/// at all.
 DataReport check_data(const fs::path& root, const DataConfig& config, uint64_t seed);
 
 /// The report as text for people.

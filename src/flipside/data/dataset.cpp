@@ -235,17 +235,21 @@ ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, ui
 }
 
 void require_trainable(const ImageFolder& folder) {
-  for (Split split : {Split::kTrain, Split::kVal}) {
-    std::vector<int64_t> counts(folder.class_names.size());
-    for (const auto& record : folder.split(split)) ++counts[record.label];
-    for (size_t label = 0; label < counts.size(); ++label)
-      if (counts[label] == 0)
-        fail(ErrorCode::kData,
-             "{}: class {} has no images in {}/: training needs images of every class there; move "
-             "some of another split into {}",
-             folder.root.string(), folder.class_names[label], to_string(split),
-             (folder.root / to_string(split) / folder.class_names[label]).string());
-  }
+  std::vector<int64_t> counts(folder.class_names.size());
+  for (const auto& record : folder.split(Split::kTrain)) ++counts[record.label];
+  for (size_t label = 0; label < counts.size(); ++label)
+    if (counts[label] == 0)
+      fail(
+          ErrorCode::kData,
+          "{}: class {} has no training images: training needs some of every class; move images of "
+          "another split to {}",
+          folder.root.string(), folder.class_names[label],
+          (folder.root / to_string(Split::kTrain) / folder.class_names[label]).string());
+  if (folder.split(Split::kVal).empty())
+    fail(ErrorCode::kData,
+         "{}: no image is left for validation; add images, or remove an empty val/ so that some of "
+         "train/ are taken",
+         folder.root.string());
 }
 
 std::vector<fs::path> find_images(const fs::path& path) try {

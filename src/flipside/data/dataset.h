@@ -69,8 +69,8 @@ struct ImageFolder {
 /// classes, an unknown `reference_class`; each message names the remedy.
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
 
-/// Throws `Error(kData)` when a class has no training or no validation images, which scanning and
-/// evaluating allow.
+/// Throws `Error(kData)` when a class has no training images or no image is there to validate on;
+/// scanning and evaluating allow both.
 void require_trainable(const ImageFolder& folder);
 
 /// The files below `path` that look like images by their ending, sorted; a file gives itself.

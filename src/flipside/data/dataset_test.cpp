@@ -191,16 +191,16 @@ TEST(ScanImageFolder, ChoosesTheReferenceClass) {
   EXPECT_THAT(scan(folder).reference_reason, HasSubstr("several names"));
 }
 
-TEST(RequireTrainable, AcceptsClassesWithTrainingAndValidationImages) {
+TEST(RequireTrainable, WantsTrainingImagesOfEachClassAndSomeForValidation) {
   const TempFolder folder;
-  touch_many(folder, "bad/", 4);
+  touch_many(folder, "bad/", 1);
   touch_many(folder, "good/", 4);
   EXPECT_NO_THROW(require_trainable(scan(folder)));
   const TempFolder tiny;
   touch_many(tiny, "bad/", 1);
-  touch_many(tiny, "good/", 4);
+  touch_many(tiny, "good/", 1);
   EXPECT_THAT(message_of(ErrorCode::kData, [&] { require_trainable(scan(tiny)); }),
-              HasSubstr("class bad"));
+              HasSubstr("no image is left for validation"));
 }
 
 TEST(FindImages, WalksAllButMasksAndHiddenFolders) {

@@ -1,6 +1,288 @@
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
 #include "flipside/model/blocks.h"
+#include "flipside/model/group_norm_kernels.h"
 
 namespace flipside {
+namespace {
+
+using kernels::Affine;
+using kernels::Block;
+using torch::autograd::AutogradContext;
+using torch::autograd::tensor_list;
+
+constexpr int64_t kBlockFloats = 8192;  // 32 KB: a block is read twice, the second time from L1
+
+/// The sizes of one call, and where its samples and their blocks of pixels lie. Sums are kept per
+/// block and added up in the order of the blocks, so that results do not depend on the threads.
+struct Layout {
+  int64_t samples, pixels, channels, groups;
+  int64_t block_pixels, blocks;
+
+  Layout(const Tensor& x, int64_t groups)
+      : samples(x.size(0)),
+        pixels(x.size(2) * x.size(3)),
+        channels(x.size(1)),
+        groups(groups),
+        block_pixels(std::max<int64_t>(1, kBlockFloats / channels)),
+        blocks((pixels + block_pixels - 1) / block_pixels) {}
+
+  int64_t group_channels() const { return channels / groups; }
+  int64_t block_size(int64_t b) const { return std::min(block_pixels, pixels - b * block_pixels); }
+  int64_t offset(int64_t n, int64_t b) const { return (n * pixels + b * block_pixels) * channels; }
+  Block block(const float* x, int64_t n, int64_t b) const {
+    return {x + offset(n, b), block_size(b), channels};
+  }
+
+  /// `work(n)` in parallel over the samples.
+  template <typename Work>
+  void for_samples(Work work) const {
+    at::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) work(n);
+    });
+  }
+  /// `work(b)` over the blocks of a sample: in parallel if the samples are not (there is one).
+  template <typename Work>
+  void for_blocks(Work work) const {
+    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) work(b);
+    });
+  }
+};
+
+/// Two sums per channel for each block of a sample.
+class BlockSums {
+ public:
+  explicit BlockSums(const Layout& layout)
+      : channels_(layout.channels), values_(layout.blocks * 2 * channels_) {}
+  float* first(int64_t b) { return values_.data() + 2 * b * channels_; }
+  float* second(int64_t b) { return first(b) + channels_; }
+
+ private:
+  int64_t channels_;
+  std::vector<float> values_;
+};
+
+/// Mean and 1 / sqrt(variance + eps) of one group from the moments of its channels and blocks.
+std::pair<float, float> group_moments(const Layout& layout, BlockSums& moments, int64_t g,
+                                      double eps) {
+  const int64_t from = g * layout.group_channels(), to = from + layout.group_channels();
+  const auto count = static_cast<double>(layout.pixels * layout.group_channels());
+  double sum = 0, squares = 0;
+  for (int64_t b = 0; b < layout.blocks; ++b)
+    for (int64_t c = from; c < to; ++c)
+      sum += static_cast<double>(moments.first(b)[c]) * static_cast<double>(layout.block_size(b));
+  const double mean = sum / count;
+  for (int64_t b = 0; b < layout.blocks; ++b)
+    for (int64_t c = from; c < to; ++c) {
+      const double apart = moments.first(b)[c] - mean;
+      squares += moments.second(b)[c] + static_cast<double>(layout.block_size(b)) * apart * apart;
+    }
+  return {static_cast<float>(mean), static_cast<float>(1 / std::sqrt(squares / count + eps))};
+}
+
+/// An `Affine` of one sample, with its memory.
+class SampleAffine {
+ public:
+  SampleAffine(const Layout& layout, const float* mean, const float* rstd, const float* gain,
+               const float* bias, double slope)
+      : bias_(bias), slope_(static_cast<float>(slope)), center_(layout.channels) {
+    scale_.resize(layout.channels);
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      const int64_t g = c / layout.group_channels();
+      center_[c] = mean[g];
+      scale_[c] = gain[c] * rstd[g];
+    }
+  }
+  Affine get() const { return {center_.data(), scale_.data(), bias_, slope_}; }
+
+ private:
+  const float* bias_;
+  float slope_;
+  std::vector<float> center_, scale_;
+};
+
+/// Everything of one call that both directions need; all tensors dense.
+struct Call {
+  Layout layout;
+  Tensor x, gain, bias, mean, rstd;  // mean and rstd [N,groups]
+  double slope;
+
+  const float* input() const { return x.data_ptr<float>(); }
+  SampleAffine affine(int64_t n) const {
+    const int64_t g = n * layout.groups, c = n * layout.channels;
+    return {layout,
+            mean.data_ptr<float>() + g,
+            rstd.data_ptr<float>() + g,
+            gain.data_ptr<float>() + c,
+            bias.data_ptr<float>() + c,
+            slope};
+  }
+};
+
+/// Fills `call.mean` and `call.rstd`, and gives y.
+Tensor fused_forward(Call& call, double eps) {
+  const Layout& layout = call.layout;
+  Tensor y = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
+  float* out = y.data_ptr<float>();
+  float* mean = call.mean.data_ptr<float>();
+  float* rstd = call.rstd.data_ptr<float>();
+  layout.for_samples([&](int64_t n) {
+    BlockSums moments(layout);
+    layout.for_blocks([&](int64_t b) {
+      kernels::channel_moments(layout.block(call.input(), n, b), moments.first(b),
+                               moments.second(b));
+    });
+    for (int64_t g = 0; g < layout.groups; ++g)
+      std::tie(mean[n * layout.groups + g], rstd[n * layout.groups + g]) =
+          group_moments(layout, moments, g, eps);
+    const SampleAffine affine = call.affine(n);
+    layout.for_blocks([&](int64_t b) {
+      kernels::normalise_act(layout.block(call.input(), n, b), affine.get(),
+                             out + layout.offset(n, b));
+    });
+  });
+  return y;
+}
+
+/// The gradients of gain and bias of one sample, from the blocks' sums of g and g * (x - mean).
+void sum_blocks(const Layout& layout, BlockSums& sums, const float* rstd, float* dgain,
+                float* dbias) {
+  for (int64_t c = 0; c < layout.channels; ++c) {
+    double plain = 0, centered = 0;
+    for (int64_t b = 0; b < layout.blocks; ++b) {
+      plain += sums.first(b)[c];
+      centered += sums.second(b)[c];
+    }
+    dbias[c] = static_cast<float>(plain);
+    dgain[c] = static_cast<float>(centered * rstd[c / layout.group_channels()]);
+  }
+}
+
+/// With M elements in a group, S1 = sum of gain * dbias and S2 = sum of gain * dgain over it:
+///   dx = rstd (gain g - (S1 + xhat S2) / M).
+class InputTerms {
+ public:
+  InputTerms(const Layout& layout, const float* rstd, const float* gain, const float* dgain,
+             const float* dbias)
+      : slope_(layout.channels), tilt_(layout.channels), shift_(layout.channels) {
+    const int64_t size = layout.group_channels();
+    const auto count = static_cast<double>(layout.pixels * size);
+    for (int64_t g = 0; g < layout.groups; ++g) {
+      double s1 = 0, s2 = 0;
+      for (int64_t c = g * size; c < (g + 1) * size; ++c) {
+        s1 += static_cast<double>(gain[c]) * dbias[c];
+        s2 += static_cast<double>(gain[c]) * dgain[c];
+      }
+      const double r = rstd[g];
+      for (int64_t c = g * size; c < (g + 1) * size; ++c) {
+        slope_[c] = static_cast<float>(r * gain[c]);
+        tilt_[c] = static_cast<float>(-r * r * s2 / count);
+        shift_[c] = static_cast<float>(-r * s1 / count);
+      }
+    }
+  }
+  kernels::InputGradient get() const { return {slope_.data(), tilt_.data(), shift_.data()}; }
+
+ private:
+  std::vector<float> slope_, tilt_, shift_;
+};
+
+/// Gradients of x (undefined unless `needs_input`), gain and bias. `dy` channels_last.
+tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input) {
+  const Layout& layout = call.layout;
+  Tensor dx;
+  if (needs_input) dx = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
+  Tensor dgain = at::empty_like(call.gain), dbias = at::empty_like(call.bias);
+  const float* out_gradient = dy.data_ptr<float>();
+  float* in_gradient = needs_input ? dx.data_ptr<float>() : nullptr;
+  layout.for_samples([&](int64_t n) {
+    const SampleAffine affine = call.affine(n);
+    const float* rstd = call.rstd.data_ptr<float>() + n * layout.groups;
+    const float* gain = call.gain.data_ptr<float>() + n * layout.channels;
+    float* gain_gradient = dgain.data_ptr<float>() + n * layout.channels;
+    float* bias_gradient = dbias.data_ptr<float>() + n * layout.channels;
+    BlockSums sums(layout);
+    layout.for_blocks([&](int64_t b) {
+      kernels::gradient_sums(layout.block(call.input(), n, b), affine.get(),
+                             out_gradient + layout.offset(n, b), sums.first(b), sums.second(b));
+    });
+    sum_blocks(layout, sums, rstd, gain_gradient, bias_gradient);
+    if (!needs_input) return;
+    const InputTerms terms(layout, rstd, gain, gain_gradient, bias_gradient);
+    layout.for_blocks([&](int64_t b) {
+      kernels::input_gradient(layout.block(call.input(), n, b), affine.get(), terms.get(),
+                              out_gradient + layout.offset(n, b),
+                              in_gradient + layout.offset(n, b));
+    });
+  });
+  return {dx, dgain, dbias};
+}
+
+/// The same gradients as functions that can be differentiated again (a penalty on the input
+/// gradient), by way of the composed operators.
+tensor_list composed_backward(const tensor_list& inputs, const Tensor& dy, int64_t groups,
+                              double slope, double eps) {
+  const Tensor y = group_norm_act_composed(inputs[0], inputs[1], inputs[2], groups, slope, eps);
+  tensor_list wanted, gradients(inputs.size());
+  for (const auto& input : inputs)
+    if (input.requires_grad()) wanted.push_back(input);
+  const auto found = torch::autograd::grad({y}, wanted, {dy}, /*retain_graph=*/true,
+                                           /*create_graph=*/true);
+  auto next = found.begin();
+  for (size_t i = 0; i < inputs.size(); ++i)
+    if (inputs[i].requires_grad()) gradients[i] = *next++;
+  return gradients;
+}
+
+class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
+ public:
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
+                        const Tensor& bias, int64_t groups, double slope, double eps) {
+    Call call{Layout(x, groups),
+              x,
+              gain.contiguous(),
+              bias.contiguous(),
+              at::empty({x.size(0), groups}, x.options()),
+              at::empty({x.size(0), groups}, x.options()),
+              slope};
+    Tensor y = fused_forward(call, eps);
+    context->save_for_backward({x, gain, bias, call.mean, call.rstd});
+    context->saved_data["groups"] = groups;
+    context->saved_data["slope"] = slope;
+    context->saved_data["eps"] = eps;
+    return y;
+  }
+
+  static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &gain = saved[1], &bias = saved[2];
+    const int64_t groups = context->saved_data["groups"].toInt();
+    const double slope = context->saved_data["slope"].toDouble();
+    tensor_list gradients;
+    if (at::GradMode::is_enabled()) {
+      gradients = composed_backward({x, gain, bias}, outputs[0], groups, slope,
+                                    context->saved_data["eps"].toDouble());
+    } else {
+      const Call call{Layout(x, groups), x,    gain.contiguous(), bias.contiguous(), saved[3],
+                      saved[4],          slope};
+      gradients = fused_backward(call, outputs[0].contiguous(kChannelsLast), x.requires_grad());
+    }
+    gradients.resize(6);  // none for groups, slope, eps
+    return gradients;
+  }
+};
+
+bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias) {
+  const auto plain = [](const Tensor& t) {
+    return t.device().is_cpu() && t.scalar_type() == at::kFloat;
+  };
+  return plain(x) && plain(gain) && plain(bias) && x.size(1) % kernels::kLanes == 0;
+}
+
+}  // namespace
 
 Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor& bias,
                                int64_t groups, double slope, double eps) {
@@ -14,7 +296,10 @@ Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor
 
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps) {
-  return group_norm_act_composed(x, gain, bias, groups, slope, eps);
+  if (!fusable(x, gain, bias)) return group_norm_act_composed(x, gain, bias, groups, slope, eps);
+  TORCH_CHECK(x.size(1) % groups == 0, "group_norm_act: ", groups, " groups do not divide ",
+              x.size(1), " channels");
+  return GroupNormAct::apply(x.contiguous(kChannelsLast), gain, bias, groups, slope, eps);
 }
 
 }  // namespace flipside

@@ -7,9 +7,6 @@
 namespace flipside::synth {
 namespace {
 
-// Lengths below are in units of 1/64 of the image's side, so that a scene looks the same at every
-// size; `unit` is such a length in pixels.
-constexpr double kUnitsAcross = 64;
 // A crack covers at least and at most these shares of the image.
 constexpr double kMinShare = 0.018, kMaxShare = 0.13;
 // Share of the light that a dark line or hole swallows. Cracks and everything that is no crack
@@ -33,8 +30,6 @@ struct Crack {
   cv::Mat1f depth;     ///< share of the light that the opening swallows
   double rim_strength = 0;
 };
-
-cv::Point2d direction(double angle) { return {std::cos(angle), std::sin(angle)}; }
 
 cv::Point2d random_point(int size, Rng& rng, double margin = 0) {
   return {size * rng.uniform(margin, 1 - margin), size * rng.uniform(margin, 1 - margin)};

@@ -6,33 +6,36 @@
 namespace flipside::synth {
 namespace {
 
-/// One octave of gradient noise, added to `field` with the given height.
+/// One octave of gradient noise, added to `field` with the given height. Its lattice is turned by a
+/// random angle, or the rows and columns of pixels would show in the finest octaves.
 void add_gradient_noise(cv::Mat1f& field, double period, double height, Rng& rng) {
   const double shift_x = rng.uniform(), shift_y = rng.uniform();
-  const int cells = static_cast<int>(field.cols / period) + 3;
-  std::vector<cv::Vec2f> gradients(static_cast<size_t>(cells) * cells);
+  const cv::Point2d axis = direction(rng.uniform(0, M_PI / 2)) / period;
+  // With the turn below a right angle, u >= 0 and v >= -columns / period.
+  const int above = static_cast<int>(std::ceil(field.cols / period));
+  const int columns = static_cast<int>((field.cols + field.rows) / period) + 3;
+  const int rows = above + static_cast<int>(field.rows / period) + 3;
+  std::vector<cv::Vec2f> gradients(static_cast<size_t>(rows) * columns);
   for (auto& gradient : gradients) {
-    const double angle = rng.uniform(0, 2 * M_PI);
-    gradient = {static_cast<float>(std::cos(angle)), static_cast<float>(std::sin(angle))};
+    const cv::Point2d vector = direction(rng.uniform(0, 2 * M_PI));
+    gradient = {static_cast<float>(vector.x), static_cast<float>(vector.y)};
   }
   const auto ease = [](float t) { return t * t * t * (t * (t * 6 - 15) + 10); };
-  for (int y = 0; y < field.rows; ++y) {
-    const double v = y / period + shift_y;
-    const int row = static_cast<int>(v);
-    const float fy = static_cast<float>(v - row), ey = ease(fy);
+  for (int y = 0; y < field.rows; ++y)
     for (int x = 0; x < field.cols; ++x) {
-      const double u = x / period + shift_x;
-      const int column = static_cast<int>(u);
-      const float fx = static_cast<float>(u - column), ex = ease(fx);
+      const double u = axis.x * x + axis.y * y + shift_x;
+      const double v = axis.x * y - axis.y * x + shift_y + above;
+      const int column = static_cast<int>(u), row = static_cast<int>(v);
+      const float fx = static_cast<float>(u - column), fy = static_cast<float>(v - row);
+      const float ex = ease(fx), ey = ease(fy);
       const auto corner = [&](int i, int j) {
-        const cv::Vec2f& g = gradients[static_cast<size_t>(row + j) * cells + column + i];
+        const cv::Vec2f& g = gradients[static_cast<size_t>(row + j) * columns + column + i];
         return g[0] * (fx - i) + g[1] * (fy - j);
       };
       const float top = corner(0, 0) + ex * (corner(1, 0) - corner(0, 0));
       const float bottom = corner(0, 1) + ex * (corner(1, 1) - corner(0, 1));
       field(y, x) += static_cast<float>(height) * (top + ey * (bottom - top));
     }
-  }
 }
 
 /// Calls `paint(x, y)` for the pixels of `image` in the box, its sides included.
@@ -76,6 +79,20 @@ cv::Mat1f white_noise(int size, Rng& rng) {
 
 double log_uniform(Rng& rng, double low, double high) {
   return low * std::pow(high / low, rng.uniform());
+}
+
+cv::Point2d direction(double angle) { return {std::cos(angle), std::sin(angle)}; }
+
+cv::Vec3f grey(double value) { return cv::Vec3f::all(static_cast<float>(value)); }
+
+cv::Vec3f mix(const cv::Vec3f& a, const cv::Vec3f& b, double share) {
+  return a + (b - a) * static_cast<float>(share);
+}
+
+cv::Vec3f near(const cv::Vec3f& colour, double deviation, Rng& rng) {
+  cv::Vec3f moved = colour;
+  for (int c = 0; c < 3; ++c) moved[c] *= static_cast<float>(std::exp(rng.normal(0, deviation)));
+  return moved;
 }
 
 double smooth_step(double low, double high, double x) {

@@ -2,7 +2,8 @@
 // What the procedural scenes are painted with: noise fields, strokes and blobs with exact edges,
 // and the few ways to lay them over a picture. Lengths are in pixels, pixel (x, y) has its centre
 // at (x, y), colours are linear in [0, 1]. Everything draws its chance from the `Rng` it is given
-// and from nothing else.
+// and from nothing else. In the scenes `unit` is 1/64 of the image's side in pixels and every
+// length is a multiple of it, so that they look the same at every size.
 
 #include <array>
 #include <opencv2/core.hpp>
@@ -11,6 +12,8 @@
 #include "flipside/core/random.h"
 
 namespace flipside::synth {
+
+constexpr double kUnitsAcross = 64;
 
 /// Sum of `octaves` layers of gradient noise (Perlin 1985), each of half the period and `roughness`
 /// times the height of the one before. Zero mean, deviation about 1; size x size.
@@ -21,6 +24,16 @@ cv::Mat1f white_noise(int size, Rng& rng);
 
 /// Uniform in the logarithm: halves and doubles are equally likely. 0 < low <= high.
 double log_uniform(Rng& rng, double low, double high);
+
+/// The unit vector at `angle` radians.
+cv::Point2d direction(double angle);
+
+/// The colour of that brightness without hue.
+cv::Vec3f grey(double value);
+/// a * (1 - share) + b * share.
+cv::Vec3f mix(const cv::Vec3f& a, const cv::Vec3f& b, double share);
+/// The colour with each channel scaled at random, by a factor whose logarithm has this deviation.
+cv::Vec3f near(const cv::Vec3f& colour, double deviation, Rng& rng);
 
 /// 0 below `low`, 1 above `high`, smooth between.
 double smooth_step(double low, double high, double x);

@@ -4,8 +4,6 @@
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
-#include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
 #include <string_view>
 #include <thread>
 #include <vector>
@@ -14,6 +12,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/data/image_io.h"
 #include "flipside/data/synth/synth.h"
 
 namespace flipside::synth {
@@ -36,12 +35,13 @@ struct Kind {
   const char* good_class;
   Scene (*make)(int size, bool defect, Rng& rng);
 };
-constexpr std::array<Kind, 1> kKinds{{{"cracks", "crack", "intact", make_crack_scene}}};
+constexpr std::array<Kind, 2> kKinds{
+    {{"cracks", "crack", "intact", make_crack_scene}, {"fruit", "bad", "good", make_fruit_scene}}};
 
 const Kind& find_kind(const std::string& name) {
   for (const Kind& kind : kKinds)
     if (name == kind.name) return kind;
-  fail(ErrorCode::kUsage, "kind = {}: unknown; choose cracks", name);
+  fail(ErrorCode::kUsage, "kind = {}: unknown; choose cracks or fruit", name);
 }
 
 void check_range(const char* name, int64_t value, int64_t low, int64_t high) {
@@ -75,24 +75,16 @@ ScenePaths paths_of(const fs::path& out, const Kind& kind, int64_t index) {
           split / "counterfactuals" / label / name};
 }
 
-void write_png(const fs::path& path, const cv::Mat& image) {
-  cv::Mat stored = image;
-  if (image.channels() == 3) cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
-  std::vector<uchar> bytes;
-  cv::imencode(".png", stored, bytes);
-  atomic_write(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
-}
-
 void write_scene(const fs::path& out, const Kind& kind, const SynthOptions& options,
                  int64_t index) {
   Rng rng({options.seed, static_cast<uint64_t>(index)});
   const Scene scene = kind.make(options.size, has_defect(index), rng);
   const ScenePaths paths = paths_of(out, kind, index);
   if (has_defect(index)) {
-    write_png(paths.mask, scene.mask);
-    write_png(paths.clean, scene.clean);
+    write_image(paths.mask, scene.mask);
+    write_image(paths.clean, scene.clean);
   }
-  write_png(paths.image, scene.image);  // last: where it is, the scene is whole
+  write_image(paths.image, scene.image);  // last: where it is, the scene is whole
 }
 
 nlohmann::json describe(const SynthOptions& options) {
