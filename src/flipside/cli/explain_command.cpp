@@ -19,14 +19,17 @@ struct ExplainArguments {
 
 void run_explain(const ExplainArguments& arguments) {
   if (arguments.threads > 0) configure_runtime(arguments.threads);
+  if (!(arguments.sensitivity > 0))
+    fail(ErrorCode::kUsage, "--sensitivity {}: must be > 0; 1 is the trained threshold",
+         arguments.sensitivity);
   const Explainer explainer(load_model(arguments.run), arguments.sensitivity);
   ExplainFilesOptions options;
   options.batch = arguments.batch;
   if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
   const auto files = list_images({arguments.inputs.begin(), arguments.inputs.end()}, arguments.out);
   const int64_t unreadable = explain_files(explainer, files, arguments.out, options);
-  info("{} images explained: {}/results.jsonl, {}/contact_sheet.png",
-       static_cast<int64_t>(files.size()) - unreadable, arguments.out, arguments.out);
+  info("{} images explained into {}", static_cast<int64_t>(files.size()) - unreadable,
+       arguments.out);
   if (unreadable > 0)
     fail(ErrorCode::kImage,
          "{} of {} images could not be read and were skipped; they are named above", unreadable,
@@ -53,7 +56,6 @@ void add_explain_command(CLI::App& app) {
       ->add_option("--sensitivity", arguments->sensitivity,
                    "2 marks changes twice as faint as the trained threshold, 0.5 half (> 0; "
                    "default 1)")
-      ->check(CLI::PositiveNumber)
       ->type_name("");
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 16)")
       ->check(CLI::Range(1, 1024))

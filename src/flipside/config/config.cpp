@@ -199,7 +199,9 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("batch", t.batch, 2, 4096, "images per step");
   list.number("lr_generator", t.lr_generator, 1e-9, 1, "learning rate of the generator");
   list.number("lr_discriminator", t.lr_discriminator, 1e-9, 1,
-              "learning rate of the discriminator or classifier");
+              "learning rate of the discriminator in the joint steps");
+  list.number("lr_classifier", t.lr_classifier, 1e-9, 1,
+              "learning rate of the discriminator's warm-up and of the classifier");
   list.number("beta1", t.beta1, 0, 0.9999, "Adam's first moment");
   list.number("beta2", t.beta2, 0, 0.99999, "Adam's second moment");
   list.number("weight_decay", t.weight_decay, 0, 1, "decoupled weight decay");

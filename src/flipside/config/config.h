@@ -85,6 +85,7 @@ struct TrainConfig {
   int64_t batch = 16;
   double lr_generator = 1e-3;
   double lr_discriminator = 4e-4;
+  double lr_classifier = 1e-3;
   double beta1 = 0.5;
   double beta2 = 0.99;
   double weight_decay = 0.0;

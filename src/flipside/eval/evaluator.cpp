@@ -127,6 +127,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
   const MaskOptions& rule = explainer.mask_options();
   if (!std::isnan(model_.thresholds.tuned))
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
+  if (!options.darkness) return;
   // The trivial map gets the same smoothing, clean-up and way to its threshold.
   const double darkness = tune_threshold(
       [&](const Tensor& images) { return smooth(darkness_map(images), rule.smoothing); }, folder,

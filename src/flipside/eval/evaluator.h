@@ -52,6 +52,7 @@ struct EvaluateOptions {
   Split split = Split::kTest;
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
+  bool darkness = true;  ///< measure the trivial darkness map too
 };
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards

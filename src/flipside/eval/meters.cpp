@@ -241,6 +241,7 @@ double SaliencyCurve::best_threshold() const {
     if (value > best || (value == best && last + 1 == edge)) last = edge;
     best = std::max(best, value);
   }
+  if (best == 0) return std::numeric_limits<double>::quiet_NaN();
   return 0.5 * (first + last) / kBins;
 }
 

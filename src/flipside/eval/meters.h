@@ -71,7 +71,7 @@ class SaliencyCurve {
   void add(const Tensor& saliency, const Tensor& truth);
   void reset() { *this = SaliencyCurve(); }
   double iou_at(double threshold) const;
-  double best_threshold() const;
+  double best_threshold() const;  ///< NaN where no threshold finds anything
   double average_precision() const;
 
  private:

@@ -223,6 +223,8 @@ TEST(SaliencyCurve, ChoosesTheMiddleOfEquallyGoodThresholds) {
   curve.reset();
   EXPECT_TRUE(std::isnan(curve.best_threshold()));
   EXPECT_TRUE(std::isnan(curve.average_precision()));
+  curve.add(torch::zeros({4}), torch::tensor({0.0f, 1.0f, 1.0f, 0.0f}));  // a blind map
+  EXPECT_TRUE(std::isnan(curve.best_threshold()));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "flipside/core/error.h"
+#include "flipside/model/blocks.h"
 
 namespace flipside {
 namespace {
@@ -23,14 +24,6 @@ MaskOptions make_mask_options(const Model& model, double sensitivity) {
 }
 
 Tensor to_cpu(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat32); }
-
-void check_input(const Tensor& images, int64_t stride) {
-  if (!images.defined() || images.dim() != 4 || images.size(1) != 3 || images.numel() == 0)
-    fail(ErrorCode::kArgument, "images: must be a tensor [N,3,H,W] with N > 0");
-  if (images.size(2) % stride != 0 || images.size(3) % stride != 0)
-    fail(ErrorCode::kArgument, "images: {}x{} pixels: both sides must be multiples of {}; resize",
-         images.size(3), images.size(2), stride);
-}
 
 void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classes) {
   if (targets.dim() != 1 || targets.size(0) != num_images || targets.scalar_type() != torch::kInt64)
@@ -66,7 +59,8 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
   Generator generator = model_.generator;
   Discriminator discriminator = model_.discriminator;
-  check_input(images, generator->stride());
+  check_images(images, generator->stride());
+  if (images.size(0) == 0) fail(ErrorCode::kArgument, "explain: no images; give at least one");
   if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
 
   const auto head = model_.config.model.fake_head;

@@ -12,15 +12,16 @@ namespace flipside {
 ///   y = leaky_relu(xhat * gain[n,c] + bias[n,c], slope),  xhat = (x - mean_g) / sqrt(var_g + eps)
 ///
 /// with mean and variance over the channels of a group and all pixels (Wu and He 2018, eq. 1).
-/// `x` [N,C,H,W] channels_last; `gain`, `bias` [N,C] (FiLM folded in by the caller, so that its
-/// gradient costs nothing here); groups divides C; slope in (0,1], 1 being no activation.
-/// Gives [N,C,H,W] channels_last. Forward and backward are one custom autograd node on the CPU in
-/// float32; elsewhere the same mathematics is composed of libtorch's operators.
+/// `x` [N,C,H,W]; `gain`, `bias` [N,C] (FiLM folded in by the caller, so that its gradient costs
+/// nothing here); groups divides C; slope in (0,1], 1 being no activation. Gives [N,C,H,W]
+/// channels_last. On the CPU in float32, with C a multiple of 8, forward and backward are one
+/// custom autograd node, whose results do not depend on the number of threads; elsewhere, and for
+/// second derivatives, the same mathematics is composed of libtorch's operators.
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps = 1e-5);
 
-/// The same, composed of libtorch's operators: the oracle of the tests, and the path for devices
-/// and dtypes (and second derivatives) that the fused one does not know.
+/// The same, composed of libtorch's operators: the oracle of the tests, and the path for devices,
+/// dtypes and derivatives that the fused one does not know.
 Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor& bias,
                                int64_t groups, double slope, double eps = 1e-5);
 

@@ -213,7 +213,8 @@ std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const
   std::map<fs::path, int> uses;  // of a name without its ending
   for (const auto& argument : arguments)
     for (const auto& path : find_images(argument)) {
-      if (is_own_picture(path, out) || !seen.insert(fs::weakly_canonical(path)).second) continue;
+      if (is_own_picture(path, out) || !seen.insert(fs::absolute(path).lexically_normal()).second)
+        continue;
       files.push_back(
           {path, fs::is_directory(argument) ? path.lexically_relative(argument) : path.filename()});
       ++uses[fs::path(files.back().name).replace_extension()];

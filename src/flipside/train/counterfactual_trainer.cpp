@@ -21,7 +21,7 @@ StepLosses CounterfactualTrainer::warm_up(const Batch& batch) {
   Rng rng = step_rng();
   const Tensor logits = model_.discriminator->forward(real_images(batch, rng));
   const Tensor real = real_loss(logits, batch.labels, form_of(config_));
-  const double lr = config_.train.lr_discriminator * schedule_.lr_factor(step_);
+  const double lr = config_.train.lr_classifier * schedule_.lr_factor(step_);
   discriminator_->descend(real, lr);
   return {{"real", real.item<double>()}};
 }

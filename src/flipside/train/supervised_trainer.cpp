@@ -9,7 +9,7 @@ SupervisedTrainer::SupervisedTrainer(Model model)
 StepLosses SupervisedTrainer::train_on(const Batch& batch) {
   Rng rng = step_rng();
   const bool classifier = config_.model.kind == ModelKind::kClassifier;
-  const double lr = classifier ? config_.train.lr_discriminator : config_.train.lr_generator;
+  const double lr = classifier ? config_.train.lr_classifier : config_.train.lr_generator;
   Tensor loss;
   if (classifier) {
     loss = class_loss(model_.discriminator->forward(real_images(batch, rng)), batch.labels);

@@ -136,7 +136,7 @@ TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
     Config config = small_config();
     config.model.kind = kind;
     config.train.steps = 80;
-    config.train.lr_discriminator = 3e-3;
+    config.train.lr_classifier = 3e-3;
     config.train.lr_generator = 3e-3;
     auto trainer = make(config);
     const double first = value_of(trainer->step(square_batch(0)), "loss");

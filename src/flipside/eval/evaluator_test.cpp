@@ -1,0 +1,264 @@
+#include "flipside/eval/evaluator.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "flipside/core/random.h"
+#include "flipside/eval/meters.h"
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+constexpr int kSide = 16;
+
+cv::Mat noise(Rng& rng) {
+  cv::Mat image(kSide, kSide, CV_8UC3);
+  for (int i = 0; i < kSide * kSide * 3; ++i) image.data[i] = static_cast<uint8_t>(rng.below(256));
+  return image;
+}
+
+/// Noise in the given classes; the class "crack" has masks (its first test image has none) and
+/// exact counterfactuals.
+class EvaluatorTest : public testing::Test {
+ protected:
+  void make_data(const std::vector<std::string>& class_names, int per_class = 5) {
+    Rng rng(9);
+    for (const std::string split : {"train", "val", "test"})
+      for (const auto& name : class_names)
+        for (int i = 0; i < per_class; ++i) {
+          const fs::path file = name + "/" + std::to_string(i) + ".png";
+          write_image(root_ / split / file, noise(rng));
+          if (name != "crack" || (split == "test" && i == 0)) continue;
+          cv::Mat mask = cv::Mat::zeros(kSide, kSide, CV_8UC1);
+          mask(cv::Rect(i, 2, 5, 6)).setTo(255);
+          write_image(root_ / split / "masks" / file, mask);
+          write_image(root_ / split / "counterfactuals" / file, noise(rng));
+        }
+  }
+  ImageFolder scan(const Model& model) const {
+    DataConfig config = model.config.data;
+    config.reference_class = model.class_names[model.reference_class];
+    return scan_image_folder(root_.path(), config, /*seed=*/1);
+  }
+  static Tensor read(const fs::path& path) { return to_tensor(read_image(path)).unsqueeze(0); }
+  static Tensor class_number(int64_t label) { return torch::full({1}, label, torch::kInt64); }
+
+  TempFolder root_;
+};
+
+TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
+  make_data({"crack", "intact"});
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.thresholds = {0.15, 0.3};
+  Model judge = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  const Explainer explainer(model);
+  const ImageFolder folder = scan(model);
+  EvaluateOptions options;
+  options.judge = &judge;
+  options.batch = 3;
+  const Results results = evaluate(explainer, folder, options);
+
+  torch::NoGradGuard no_grad;
+  double correct = 0, head = 0, judged_right = 0, inside = 0, outside = 0, mask_pixels = 0;
+  double flips[2] = {}, strict[2] = {}, judged[2] = {};
+  MaskMeter label_free, tuned;
+  RankMeter ranks;
+  int64_t with_truth = 0;
+  for (const auto& record : folder.split(Split::kTest)) {
+    const Tensor image = read(record.image);
+    const int64_t target = 1 - record.label;
+    const Explanation e = explainer.explain(image, class_number(target));
+    correct += e.predicted.item<int64_t>() == record.label;
+    head += e.head_probs.argmax().item<int64_t>() == record.label;
+    judged_right += judge.discriminator->forward(image).argmax().item<int64_t>() == record.label;
+    ranks.add(1 - e.probs.select(1, 1), class_number(record.label == 0));
+    const Tensor logits = model.discriminator->forward(e.counterfactual);
+    flips[record.label] += logits.slice(1, 0, 2).argmax().item<int64_t>() == target;
+    strict[record.label] += logits.argmax().item<int64_t>() == target;
+    judged[record.label] +=
+        judge.discriminator->forward(e.counterfactual).argmax().item<int64_t>() == target;
+    if (record.mask.empty()) continue;
+    const Tensor mask = mask_to_tensor(read_mask(record.mask)).unsqueeze(0);
+    MaskOptions rule = explainer.mask_options();
+    label_free.add(saliency_to_mask(e.saliency, rule), mask);
+    rule.threshold = 0.3;
+    tuned.add(saliency_to_mask(e.saliency, rule), mask);
+    const Tensor error = (e.counterfactual - read(record.counterfactual)).abs().mean(1, true);
+    inside += (error * mask).sum().item<double>();
+    outside += (error * (1 - mask)).sum().item<double>();
+    mask_pixels += mask.sum().item<double>();
+    ++with_truth;
+  }
+  EXPECT_EQ(results.images, 10);
+  EXPECT_DOUBLE_EQ(results.accuracy, correct / 10);
+  EXPECT_DOUBLE_EQ(results.head_accuracy, head / 10);
+  EXPECT_DOUBLE_EQ(*results.judge_accuracy, judged_right / 10);
+  EXPECT_NEAR(results.auroc, ranks.auroc(), 1e-9);
+  ASSERT_EQ(results.flips.size(), 2u);
+  for (int64_t from = 0; from < 2; ++from) {
+    EXPECT_EQ(results.flips[from].from, from);
+    EXPECT_EQ(results.flips[from].to, 1 - from);
+    EXPECT_EQ(results.flips[from].images, 5);
+    EXPECT_DOUBLE_EQ(results.flips[from].by_discriminator, flips[from] / 5);
+    EXPECT_DOUBLE_EQ(results.flips[from].by_discriminator_strict, strict[from] / 5);
+    EXPECT_DOUBLE_EQ(*results.flips[from].by_judge, judged[from] / 5);
+  }
+  EXPECT_EQ(with_truth, 4);
+  EXPECT_EQ(results.mask_images, 4);
+  EXPECT_DOUBLE_EQ(results.label_free->threshold, 0.15);
+  EXPECT_NEAR(results.label_free->iou, label_free.iou(), 0.01);
+  EXPECT_NEAR(results.label_free->tolerant_f1, label_free.tolerant_f1(), 0.01);
+  EXPECT_NEAR(results.tuned->iou, tuned.iou(), 0.01);
+  EXPECT_NEAR(results.tuned->recall, tuned.recall(), 0.01);
+  const double all_pixels = 4.0 * kSide * kSide;
+  EXPECT_NEAR(*results.error_inside, inside / mask_pixels, 1e-4);
+  EXPECT_NEAR(*results.error_outside, outside / (all_pixels - mask_pixels), 1e-4);
+  EXPECT_TRUE(results.darkness_iou.has_value());
+}
+
+TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {
+  make_data({"crack", "intact", "stain"}, 3);
+  const Model model = lively_model({"crack", "intact", "stain"}, 1);
+  const Results results = evaluate(model, scan(model), {});
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (const auto& flip : results.flips) {
+    pairs.emplace_back(flip.from, flip.to);
+    EXPECT_EQ(flip.images, 3);
+    EXPECT_LE(flip.by_discriminator_strict, flip.by_discriminator);
+    EXPECT_FALSE(flip.by_judge.has_value());
+  }
+  EXPECT_EQ(pairs, (std::vector<std::pair<int64_t, int64_t>>{{0, 1}, {1, 0}, {1, 2}, {2, 1}}));
+  EXPECT_EQ(results.images, 9);
+  int64_t counted = 0;
+  for (const auto& row : results.confusion)
+    for (int64_t count : row) counted += count;
+  EXPECT_EQ(counted, 9);
+}
+
+TEST_F(EvaluatorTest, ChoosesThresholdsOnValidationDataAlone) {
+  make_data({"crack", "intact"});
+  const Model model = lively_model({"crack", "intact"}, 1);
+  const Explainer explainer(model);
+  const ImageFolder folder = scan(model);
+  const Thresholds thresholds = choose_thresholds(explainer, folder);
+
+  std::vector<Tensor> pooled, truths;
+  for (const auto& record : folder.split(Split::kVal)) {
+    if (record.label == model.reference_class) continue;
+    const Tensor saliency = explainer.explain(read(record.image), class_number(1)).saliency;
+    pooled.push_back(smooth(saliency, explainer.mask_options().smoothing));
+    truths.push_back(mask_to_tensor(read_mask(record.mask)).unsqueeze(0));
+  }
+  ASSERT_EQ(pooled.size(), 5u);
+  EXPECT_NEAR(thresholds.label_free, otsu_threshold(torch::cat(pooled)), 0.005);
+  const auto iou_at = [&](double threshold) {
+    MaskMeter meter;
+    for (size_t i = 0; i < pooled.size(); ++i) meter.add(pooled[i] >= threshold, truths[i]);
+    return meter.iou();
+  };
+  double best = 0;
+  for (int edge = 1; edge < 100; ++edge) best = std::max(best, iou_at(edge / 100.0));
+  EXPECT_GE(iou_at(thresholds.tuned), best - 1e-3);
+
+  // Without masks the label-free threshold is the same; test images never enter.
+  fs::remove_all(root_ / "val/masks");
+  fs::remove_all(root_ / "test");
+  Rng rng(77);
+  for (const std::string name : {"crack/0.png", "intact/0.png"})
+    write_image(root_ / "test" / name, noise(rng));
+  const Thresholds again = choose_thresholds(explainer, scan(model));
+  EXPECT_NEAR(again.label_free, thresholds.label_free, 1e-3);
+  EXPECT_TRUE(std::isnan(again.tuned));
+}
+
+TEST_F(EvaluatorTest, MeasuresTheYardsticks) {
+  torch::NoGradGuard no_grad;
+  make_data({"crack", "intact"});
+  Model classifier = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  const ImageFolder folder = scan(classifier);
+  const Results classes = evaluate(classifier, folder, {});
+  double correct = 0;
+  for (const auto& record : folder.split(Split::kTest))
+    correct += classifier.discriminator->forward(read(record.image)).argmax().item<int64_t>() ==
+               record.label;
+  EXPECT_DOUBLE_EQ(classes.accuracy, correct / 10);
+  EXPECT_FALSE(classes.label_free.has_value());
+  EXPECT_TRUE(classes.flips.empty());
+  EXPECT_TRUE(std::isnan(classes.head_accuracy));
+
+  Model segmenter = small_model({"crack", "intact"}, 1, ModelKind::kSegmenter);
+  const Results masks = evaluate(segmenter, folder, {});
+  MaskMeter meter;
+  for (const auto& record : folder.split(Split::kTest)) {
+    if (record.mask.empty()) continue;
+    meter.add(segmenter.segmenter->forward(read(record.image)) >= 0,
+              mask_to_tensor(read_mask(record.mask)).unsqueeze(0));
+  }
+  ASSERT_TRUE(masks.fixed.has_value());
+  EXPECT_NEAR(masks.fixed->recall, meter.recall(), 0.01);
+  EXPECT_NEAR(masks.fixed->iou, meter.iou(), 0.01);
+  EXPECT_TRUE(masks.tuned.has_value());
+  EXPECT_TRUE(masks.confusion.empty());
+  EXPECT_EQ(to_text(masks).find("accuracy"), std::string::npos);
+}
+
+TEST_F(EvaluatorTest, RefusesWhatDoesNotFit) {
+  make_data({"crack", "intact"}, 2);
+  const Model model = small_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  EXPECT_NE(message_of(ErrorCode::kData,
+                       [&] {
+                         evaluate(small_model({"bad", "intact"}, 1), folder, {});
+                       }),
+            "");
+  const auto judged_by = [&](const Model& judge) {
+    EvaluateOptions options;
+    options.judge = &judge;
+    return message_of(ErrorCode::kArgument, [&] { evaluate(model, folder, options); });
+  };
+  EXPECT_NE(judged_by(model), "");
+  EXPECT_NE(judged_by(small_model({"bad", "intact"}, 1, ModelKind::kClassifier)), "");
+  EXPECT_NE(judged_by(small_model({"crack", "intact"}, 1, ModelKind::kClassifier, 32)), "");
+  ImageFolder no_test = folder;
+  no_test.records[static_cast<int>(Split::kTest)].clear();
+  EXPECT_NE(message_of(ErrorCode::kData, [&] { evaluate(model, no_test, {}); }), "");
+}
+
+TEST_F(EvaluatorTest, WritesTextAndJson) {
+  make_data({"crack", "intact"});
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.thresholds.label_free = 0.15;
+  const Results results = evaluate(model, scan(model), {});
+  const auto json = nlohmann::json::parse(to_json(results));
+  EXPECT_EQ(json["split"], "test");
+  EXPECT_EQ(json["reference_class"], "intact");
+  EXPECT_DOUBLE_EQ(json["accuracy"], results.accuracy);
+  EXPECT_DOUBLE_EQ(json["label_free"]["iou"], results.label_free->iou);
+  EXPECT_TRUE(json["tuned"].is_null());
+  EXPECT_TRUE(json["judge_accuracy"].is_null());
+  EXPECT_EQ(json["flips"][0]["from"], "crack");
+  EXPECT_EQ(json["confusion"].size(), 2u);
+  const std::string text = to_text(results);
+  EXPECT_NE(text.find("crack > intact"), std::string::npos) << text;
+  EXPECT_NE(text.find("label-free"), std::string::npos) << text;
+  EXPECT_EQ(text.find("tuned"), std::string::npos) << text;
+}
+
+TEST(DarknessMap, IsTheDepthBelowTheLocalMedian) {
+  Tensor images = torch::full({2, 3, 32, 32}, 200.0 / 255);
+  images[1].slice(/*dim=*/2, 10, 12).fill_(50.0 / 255);  // a dark line, two pixels wide
+  images[0].slice(2, 10, 12).fill_(250.0 / 255);         // and a bright one
+  const Tensor map = darkness_map(images);
+  ASSERT_EQ(map.sizes(), (std::vector<int64_t>{2, 1, 32, 32}));
+  EXPECT_EQ(map[0].sum().item<double>(), 0);
+  Tensor expected = torch::zeros({1, 32, 32});
+  expected.slice(2, 10, 12).fill_(150.0 / 255);
+  EXPECT_TRUE(torch::allclose(map[1], expected));
+}
+
+}  // namespace
+}  // namespace flipside

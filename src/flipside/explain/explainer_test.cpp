@@ -1,0 +1,127 @@
+#include "flipside/explain/explainer.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+Tensor random_images(int64_t count) {
+  torch::manual_seed(5);
+  return torch::rand({count, 3, 16, 16});
+}
+
+TEST(Explainer, ChoosesTheReferenceForDefectsAndTheLikeliestDefectForGoodParts) {
+  const Explainer explainer(small_model({"a", "good", "z"}, /*reference_class=*/1));
+  const Tensor probs = torch::tensor({0.6f, 0.3f, 0.1f,  //
+                                      0.1f, 0.8f, 0.1f,  //
+                                      0.1f, 0.7f, 0.2f,  //
+                                      0.2f, 0.3f, 0.5f})
+                           .view({4, 3});
+  EXPECT_TRUE(torch::equal(explainer.default_targets(probs),
+                           torch::tensor(std::vector<int64_t>{1, 0, 2, 1})));
+}
+
+TEST(Explainer, SaysWhatTheNetworksSay) {
+  torch::NoGradGuard no_grad;
+  Model model = lively_model({"bad", "good"}, 1);
+  model.thresholds.label_free = 0.2;
+  const Explainer explainer(model);
+  const Tensor images = random_images(8);
+  const Explanation e = explainer.explain(images);
+  const Tensor logits = model.discriminator->forward(images);
+  EXPECT_TRUE(torch::allclose(e.probs, logits.slice(1, 0, 2).softmax(1), 1e-4, 1e-5));
+  EXPECT_TRUE(torch::allclose(e.fakeness, logits.softmax(1).select(1, 2), 1e-4, 1e-5));
+  EXPECT_TRUE(torch::equal(e.predicted, e.probs.argmax(1)));
+  EXPECT_TRUE(torch::equal(e.target, 1 - e.predicted));  // of two classes always the other one
+  EXPECT_TRUE(
+      torch::allclose(e.head_probs, model.generator->classify(images).softmax(1), 1e-4, 1e-5));
+  const Tensor counterfactual = model.generator->forward(images, e.target).counterfactual;
+  EXPECT_TRUE(torch::allclose(e.counterfactual, counterfactual, 1e-4, 1e-5));
+  EXPECT_TRUE(torch::allclose(
+      e.counterfactual_probs,
+      model.discriminator->forward(counterfactual).slice(1, 0, 2).softmax(1), 1e-4, 1e-5));
+  EXPECT_TRUE(
+      torch::allclose(e.saliency, (counterfactual - images).abs().mean(1, true), 1e-4, 1e-5));
+  EXPECT_GT(e.saliency.max().item<double>(), 0.2);
+}
+
+TEST(Explainer, MarksNothingWhereTheReferenceClassIsPredicted) {
+  Model model = lively_model({"bad", "good"}, 1);
+  model.thresholds.label_free = 0.05;
+  const Tensor images = random_images(8);
+  const int64_t common =
+      std::get<0>(Explainer(model).explain(images).predicted.mode()).item<int64_t>();
+  model.reference_class = common;
+  const Explanation as_good = Explainer(model).explain(images);
+  EXPECT_EQ(as_good.mask.index({as_good.predicted == common}).sum().item<double>(), 0);
+  model.reference_class = 1 - common;
+  const Explanation as_defect = Explainer(model).explain(images);
+  EXPECT_GT(as_defect.mask.index({as_defect.predicted == common}).sum().item<double>(), 0);
+}
+
+TEST(Explainer, TakesTheTargetsThatAreAskedFor) {
+  const Explainer explainer(lively_model({"a", "b", "good"}, 2));
+  const Tensor targets = torch::tensor(std::vector<int64_t>{0, 1, 2});
+  const Tensor images = random_images(1).repeat({3, 1, 1, 1});
+  const Explanation e = explainer.explain(images, targets);
+  EXPECT_TRUE(torch::equal(e.target, targets));
+  EXPECT_FALSE(torch::allclose(e.counterfactual[0], e.counterfactual[1]));
+}
+
+TEST(Explainer, RefusesWrongInput) {
+  const Explainer explainer(small_model({"bad", "good"}, 1));
+  const Tensor image = random_images(1);
+  const auto message = [&](const Tensor& images, const Tensor& targets) {
+    return message_of(ErrorCode::kArgument, [&] { explainer.explain(images, targets); });
+  };
+  EXPECT_NE(message(torch::zeros({1, 3, 15, 16}), {}), "");
+  EXPECT_NE(message(torch::zeros({1, 1, 16, 16}), {}), "");
+  EXPECT_NE(message(torch::zeros({0, 3, 16, 16}), {}), "");
+  EXPECT_NE(message(image, torch::tensor(std::vector<int64_t>{2})), "");
+  EXPECT_NE(message(image, torch::tensor(std::vector<int64_t>{-1})), "");
+  EXPECT_NE(message(image, torch::tensor(std::vector<int64_t>{0, 1})), "");
+  EXPECT_NE(message(image, torch::tensor({0.0f})), "");
+  EXPECT_NE(message_of(ErrorCode::kArgument,
+                       [] {
+                         Explainer(small_model({"bad", "good"}, 1, ModelKind::kClassifier));
+                       }),
+            "");
+}
+
+TEST(Explainer, SensitivityDividesTheStoredThreshold) {
+  Model model = small_model({"bad", "good"}, 1);
+  EXPECT_DOUBLE_EQ(Explainer(model).mask_options().threshold, MaskOptions().threshold);
+  model.thresholds.label_free = 0.3;
+  EXPECT_DOUBLE_EQ(Explainer(model).mask_options().threshold, 0.3);
+  EXPECT_DOUBLE_EQ(Explainer(model, 2.0).mask_options().threshold, 0.15);
+  EXPECT_DOUBLE_EQ(Explainer(model, 1e9).mask_options().threshold, kMinThreshold);
+  EXPECT_THROW(Explainer(model, 0.0), Error);
+  EXPECT_THROW(Explainer(model, -1.0), Error);
+}
+
+TEST(Explainer, FindsClassesByName) {
+  const Explainer explainer(small_model({"bad", "good"}, 1));
+  EXPECT_EQ(explainer.class_index("good"), 1);
+  const std::string message =
+      message_of(ErrorCode::kUsage, [&] { explainer.class_index("goood"); });
+  EXPECT_NE(message.find("bad, good"), std::string::npos) << message;
+}
+
+TEST(Explainer, AnswersSeveralThreadsAtOnce) {
+  const Explainer explainer(lively_model({"bad", "good"}, 1));
+  const Tensor images = random_images(4);
+  const Tensor expected = explainer.explain(images).counterfactual;
+  std::vector<std::future<Tensor>> answers;
+  for (int i = 0; i < 4; ++i)
+    answers.push_back(
+        std::async(std::launch::async, [&] { return explainer.explain(images).counterfactual; }));
+  for (auto& answer : answers) EXPECT_TRUE(torch::allclose(answer.get(), expected, 1e-4, 1e-5));
+}
+
+}  // namespace
+}  // namespace flipside

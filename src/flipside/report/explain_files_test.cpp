@@ -1,0 +1,170 @@
+#include "flipside/report/explain_files.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <opencv2/imgproc.hpp>
+#include <sstream>
+
+#include "flipside/report/explained_image.h"
+#include "flipside/report/pictures.h"
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+cv::Mat pattern(cv::Size size, int seed) {
+  cv::Mat image(size, CV_8UC3);
+  cv::RNG rng(seed);
+  rng.fill(image, cv::RNG::UNIFORM, 40, 215);
+  return image;
+}
+
+std::vector<Json> read_lines(const fs::path& path) {
+  std::istringstream stream(read_file(path));
+  std::vector<Json> lines;
+  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
+  return lines;
+}
+
+std::vector<std::string> names(const std::vector<ImageFile>& files) {
+  std::vector<std::string> result;
+  for (const auto& file : files) result.push_back(file.name.string());
+  return result;
+}
+
+Model test_model() {
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.thresholds.label_free = 0.1;
+  return model;
+}
+
+TEST(ListImages, NamesByThePathBelowTheArgument) {
+  const TempFolder data;
+  for (const char* name : {"test/crack/017.jpg", "test/intact/017.jpg", "single.png"})
+    data.write_image(name, {1, 2, 3});
+  data.write_image("test/masks/crack/017.png", {0, 0, 0});
+  const auto files = list_images({data / "test", data / "single.png"}, data / "out");
+  EXPECT_EQ(names(files), (std::vector<std::string>{"crack/017", "intact/017", "single"}));
+  EXPECT_EQ(files[0].path, data / "test/crack/017.jpg");
+  EXPECT_EQ(names(list_images({data / "test/"}, data / "out")),
+            (std::vector<std::string>{"crack/017", "intact/017"}));
+}
+
+TEST(ListImages, KeepsTheEndingWhereStemsAreEqual) {
+  const TempFolder data;
+  for (const char* name : {"a.jpg", "a.png", "b.png"}) data.write_image(name, {1, 2, 3});
+  EXPECT_EQ(names(list_images({data.path()}, data / "out")),
+            (std::vector<std::string>{"a.jpg", "a.png", "b"}));
+  data.write_image("other/b.png", {1, 2, 3});
+  EXPECT_NE(message_of(ErrorCode::kUsage,
+                       [&] {
+                         list_images({data / "b.png", data / "other/b.png"}, data / "out");
+                       }),
+            "");
+  EXPECT_EQ(list_images({data / "b.png", data / "b.png"}, data / "out").size(), 1u);
+}
+
+TEST(ListImages, RefusesToFindNothing) {
+  const TempFolder data;
+  EXPECT_NE(message_of(ErrorCode::kUsage, [&] { list_images({data.path()}, "out"); }), "");
+  EXPECT_NE(message_of(ErrorCode::kData, [&] { list_images({data / "missing"}, "out"); }), "");
+}
+
+TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
+  const TempFolder data;
+  const std::vector<cv::Size> sizes{{40, 30}, {1, 1}, {16, 16}, {7, 90}, {33, 16}};
+  for (size_t i = 0; i < sizes.size(); ++i)
+    write_image(data / ("in/c/" + std::to_string(i) + ".png"), pattern(sizes[i], 3));
+  const Explainer explainer(test_model());
+  const auto files = list_images({data / "in"}, data / "out");
+  ExplainFilesOptions options;
+  options.batch = 2;
+  EXPECT_EQ(explain_files(explainer, files, data / "out", options), 0);
+
+  const auto lines = read_lines(data / "out/results.jsonl");
+  ASSERT_EQ(lines.size(), sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const std::string base = (data / "out/c" / std::to_string(i)).string();
+    for (const char* ending : {".counterfactual.png", ".heatmap.png", ".overlay.png"})
+      EXPECT_EQ(read_image(base + ending).size(), sizes[i]) << base << ending;
+    const cv::Mat mask = read_mask(base + ".mask.png", sizes[i]);
+    const Json& line = lines[i];
+    std::vector<std::string> keys;
+    for (const auto& item : line.items()) keys.push_back(item.key());
+    EXPECT_EQ(keys,
+              (std::vector<std::string>{"image", "predicted", "probabilities", "fakeness",
+                                        "head_predicted", "target", "counterfactual_predicted",
+                                        "counterfactual_fakeness", "mask_area", "boxes"}));
+    EXPECT_EQ(line["image"], files[i].path.string());
+    EXPECT_NEAR(line["probabilities"]["crack"].get<double>() +
+                    line["probabilities"]["intact"].get<double>(),
+                1, 1e-5);
+    EXPECT_NEAR(line["mask_area"], cv::countNonZero(mask) / static_cast<double>(mask.total()),
+                1e-9);
+    EXPECT_NE(line["target"], line["predicted"]);
+    int64_t area = 0;
+    for (const auto& box : line["boxes"]) area += box["area"].get<int64_t>();
+    EXPECT_EQ(area, cv::countNonZero(mask));
+  }
+  EXPECT_FALSE(read_image(data / "out/contact_sheet.png").empty());
+  EXPECT_EQ(list_images({data.path()}, data / "out").size(),
+            sizes.size());  // own pictures no input
+}
+
+TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {
+  const TempFolder data;
+  for (const char* name : {"in/a.png", "in/b.png", "in/d.png"})
+    write_image(data / name, pattern({20, 20}, 4));
+  data.write("in/c.png", "no image");
+  const std::string whole = read_file(data / "in/d.png");
+  data.write("in/d.png", whole.substr(0, whole.size() / 2));
+  const auto files = list_images({data / "in"}, data / "out");
+  EXPECT_EQ(explain_files(Explainer(test_model()), files, data / "out", {}), 2);
+  const auto lines = read_lines(data / "out/results.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[1]["image"], (data / "in/b.png").string());
+  EXPECT_FALSE(fs::exists(data / "out/c.mask.png"));
+}
+
+TEST(ExplainFiles, LeavesNoTemporaryFileAndReplacesEarlierResults) {
+  const TempFolder data;
+  write_image(data / "in/a.png", pattern({20, 20}, 4));
+  const Explainer explainer(test_model());
+  const auto files = list_images({data / "in"}, data / "out");
+  ExplainFilesOptions options;
+  options.target = 0;
+  for (int run = 0; run < 2; ++run) explain_files(explainer, files, data / "out", options);
+  EXPECT_EQ(read_lines(data / "out/results.jsonl").size(), 1u);
+  EXPECT_EQ(read_lines(data / "out/results.jsonl")[0]["target"], "crack");
+  for (const auto& entry : fs::directory_iterator(data / "out"))
+    EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
+  data.write("file", "in the way");
+  EXPECT_NE(
+      message_of(ErrorCode::kIo, [&] { explain_files(explainer, files, data / "file", options); }),
+      "");
+}
+
+TEST(DrawExplanation, AddsTheEnlargedChangeToTheOriginal) {
+  const Explainer explainer(test_model());
+  const cv::Mat image = pattern({16, 16}, 8);  // the network's own size: nothing is enlarged
+  const Explanation e = explainer.explain(network_input(explainer, image).unsqueeze(0));
+  const ExplainedImage drawn = draw_explanation(explainer, e, 0, image);
+  EXPECT_LE(cv::norm(drawn.counterfactual, to_image(e.counterfactual[0]), cv::NORM_INF), 1);
+  EXPECT_LE(cv::norm(drawn.heatmap, heatmap(e.saliency[0]), cv::NORM_INF), 0);
+  EXPECT_LE(cv::norm(drawn.mask, to_mask_image(e.mask[0]), cv::NORM_INF), 0);
+
+  // A change of nothing leaves every detail of a larger original.
+  Explanation unchanged = e;
+  const cv::Mat large = pattern({50, 37}, 9);
+  unchanged.counterfactual = network_input(explainer, large).unsqueeze(0);
+  EXPECT_EQ(cv::norm(draw_explanation(explainer, unchanged, 0, large).counterfactual, large,
+                     cv::NORM_INF),
+            0);
+}
+
+}  // namespace
+}  // namespace flipside
