@@ -4,7 +4,7 @@
 #include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
-#include "flipside/eval/validation.h"
+#include "flipside/report/validation.h"
 #include "flipside/train/run.h"
 
 namespace flipside {

@@ -86,7 +86,9 @@ class Run {
         folder_(scan_image_folder(data, config.data, config.train.seed)),
         trainer_(make_trainer(make_model(config, folder_.class_names, folder_.reference_class))),
         log_(run_ / "metrics.jsonl"),
-        validate_(make_validate(folder_, run_)) {}
+        validate_(make_validate(folder_, run_)) {
+    require_trainable(folder_);
+  }
 
   void restore() {
     const fs::path last = run_ / "last.safetensors";

@@ -8,12 +8,12 @@ namespace flipside::synth {
 namespace {
 
 // A crack covers at least and at most these shares of the image.
-constexpr double kMinShare = 0.018, kMaxShare = 0.13;
+constexpr double kMinShare = 0.03, kMaxShare = 0.15;
 // Share of the light that a dark line or hole swallows. Cracks and everything that is no crack
 // draw from the same range: darkness alone must not tell them apart.
-double draw_depth(Rng& rng) { return rng.uniform(0.38, 0.8); }
+double draw_depth(Rng& rng) { return rng.uniform(0.45, 0.8); }
 // Likewise their widths, in units.
-double draw_width(Rng& rng) { return log_uniform(rng, 1.4, 4.2); }
+double draw_width(Rng& rng) { return log_uniform(rng, 1.6, 4.2); }
 
 /// Everything of a photograph but the crack.
 struct Wall {
@@ -192,10 +192,10 @@ Wall make_wall(int size, double unit, Rng& rng) {
   wall.surface = make_concrete(size, unit, rng);
   wall.light = make_light(size, unit, rng);
   wall.wires = cv::Mat1f::zeros(size, size);
-  if (rng.chance(0.5)) add_joints(wall.surface, unit, rng);
-  if (rng.chance(0.6)) add_pores(wall.surface, unit, rng);
-  if (rng.chance(0.4)) add_shadow(wall.light, unit, rng);
-  if (rng.chance(0.6)) add_wires(wall, unit, rng);
+  if (rng.chance(0.35)) add_joints(wall.surface, unit, rng);
+  if (rng.chance(0.5)) add_pores(wall.surface, unit, rng);
+  if (rng.chance(0.25)) add_shadow(wall.light, unit, rng);
+  if (rng.chance(0.45)) add_wires(wall, unit, rng);
   wall.grain = white_noise(size, rng) * rng.uniform(0.004, 0.02);
   return wall;
 }

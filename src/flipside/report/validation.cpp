@@ -1,4 +1,4 @@
-#include "flipside/eval/validation.h"
+#include "flipside/report/validation.h"
 
 #include <fmt/format.h>
 

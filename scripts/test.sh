@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds with AddressSanitizer and UndefinedBehaviorSanitizer, runs every
+# test. Run again, it builds only what changed. Root or sudo is needed for the packages alone.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+bash scripts/setup.sh
+cmake --preset ci >build-configure.log 2>&1 || { cat build-configure.log; exit 1; }
+rm -f build-configure.log
+cmake --build --preset ci
+bash scripts/check_rooms.sh
+ctest --test-dir build/ci --output-on-failure -j "$(nproc)"
