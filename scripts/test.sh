@@ -5,8 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 bash scripts/setup.sh
-cmake --preset ci >build-configure.log 2>&1 || { cat build-configure.log; exit 1; }
-rm -f build-configure.log
+cmake --preset ci
 cmake --build --preset ci
 bash scripts/check_rooms.sh
 ctest --test-dir build/ci --output-on-failure -j "$(nproc)"

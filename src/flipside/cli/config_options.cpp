@@ -25,7 +25,7 @@ ConfigOptions::ConfigOptions(CLI::App& command, const std::vector<std::string>& 
           help);
       option->type_name("");
     }
-    option->group(field.section);
+    option->group(field.section)->take_last();  // a script may append to another's flags
   }
 }
 

@@ -63,7 +63,8 @@ Transform training_transform(const DataConfig& config) {
   return [config](Picture picture, Rng& rng) {
     if (config.flip) flip(picture, rng);
     if (config.turn) turn(picture, rng);
-    if (config.zoom > 0 || config.shift > 0)
+    // Warping blurs; half of the pictures stay as sharp as those that will be asked about.
+    if ((config.zoom > 0 || config.shift > 0) && rng.chance(0.5))
       zoom_and_shift(picture, config.zoom, config.shift, rng);
     if (config.gain > 0 || config.offset > 0)
       change_light(picture, config.gain, config.offset, rng);

@@ -1,0 +1,224 @@
+// The whole path as a user takes it: the program, its files and its exit codes.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "flipside/model/model.h"
+#include "flipside/model/safetensors.h"
+#include "support/program.h"
+
+namespace flipside {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+/// Generated cracks for all tests of this file, and a model trained on them.
+class Program : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TempFolder;
+    ASSERT_EQ(run_program("synth cracks " + data() + " --count 40 --size 40 --seed 2").exit_code,
+              0);
+    const ProgramResult trained =
+        run_program("train " + data() + " --out " + run() + kTinyTraining);
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    folder_ = nullptr;
+  }
+  static std::string path(const std::string& name) { return (*folder_ / name).string(); }
+  static std::string data() { return path("data"); }
+  static std::string run() { return path("run"); }
+  /// Expects this exit code and this text among the errors.
+  static void expect_refused(const std::string& arguments, int exit_code, const std::string& text) {
+    const ProgramResult result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, exit_code) << arguments << "\n" << result.err;
+    EXPECT_THAT(result.err, HasSubstr(text)) << arguments;
+  }
+
+  static TempFolder* folder_;
+};
+TempFolder* Program::folder_ = nullptr;
+
+TEST_F(Program, TrainingWritesItsRunFolder) {
+  for (const std::string name : {"run.json", "config.toml", "metrics.jsonl", "last.safetensors",
+                                 "best.safetensors", "samples/step_000032.png"})
+    EXPECT_TRUE(fs::exists(fs::path(run()) / name)) << name;
+  EXPECT_THAT(read_file(fs::path(run()) / "config.toml"), HasSubstr("steps = 24"));
+  int validations = 0;
+  std::istringstream lines(read_file(fs::path(run()) / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const json entry = json::parse(line);
+    validations += entry.at("kind") == "val";
+    if (entry.at("kind") == "val") {
+      EXPECT_TRUE(entry.contains("iou")) << line;
+    }
+  }
+  EXPECT_EQ(validations, 2);
+}
+
+TEST_F(Program, DataCheckCountsAndPrintsJson) {
+  const ProgramResult result = run_program("data check " + data() + " --json");
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(json::parse(result.out).is_object());
+}
+
+TEST_F(Program, EvaluatePrintsATableAndJson) {
+  EXPECT_EQ(run_program("train " + data() + " --out " + path("judge") + " --model classifier" +
+                        kTinyTraining)
+                .exit_code,
+            0);
+  const std::string command = "evaluate " + run() + " " + data() + " --judge " + path("judge");
+  const ProgramResult table = run_program(command);
+  EXPECT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_THAT(table.out, HasSubstr("label-free"));
+  const ProgramResult result = run_program(command + " --json -");
+  const json scores = json::parse(result.out);
+  EXPECT_GE(scores.at("accuracy").get<double>(), 0.0);
+  EXPECT_LE(scores.at("accuracy").get<double>(), 1.0);
+  EXPECT_EQ(scores.at("flips").size(), 2u);
+}
+
+TEST_F(Program, SegmenterTrainsAndEvaluates) {
+  const std::string segmenter = path("segmenter");
+  const ProgramResult trained =
+      run_program("train " + data() + " --out " + segmenter + " --model segmenter" + kTinyTraining);
+  EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  const ProgramResult scores = run_program("evaluate " + segmenter + " " + data() + " --json -");
+  EXPECT_EQ(scores.exit_code, 0) << scores.err;
+  EXPECT_TRUE(json::parse(scores.out).is_object());
+}
+
+TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
+  const std::string out = path("explained");
+  const ProgramResult result =
+      run_program("explain " + run() + " " + data() + "/test --out " + out);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  std::istringstream lines(read_file(fs::path(out) / "results.jsonl"));
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const json entry = json::parse(line);
+    for (const char* key :
+         {"image", "predicted", "probabilities", "fakeness", "head_predicted", "target",
+          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "boxes"})
+      EXPECT_TRUE(entry.contains(key)) << key;
+    const fs::path image = entry.at("image").get<std::string>();
+    const fs::path base = fs::path(out) / image.parent_path().filename() / image.stem();
+    for (const char* ending : {".counterfactual.png", ".heatmap.png", ".mask.png", ".overlay.png"})
+      EXPECT_EQ(read_image(base.string() + ending).size(), cv::Size(40, 40));
+    double sum = 0;
+    for (const auto& [name, p] : entry.at("probabilities").items()) sum += p.get<double>();
+    EXPECT_NEAR(sum, 1.0, 1e-4);
+  }
+  EXPECT_EQ(count, 6);
+  EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
+}
+
+TEST_F(Program, OneBadImageIsReportedAndSkipped) {
+  const fs::path images = path("mixed");
+  fs::copy(data() + "/test/crack", images);
+  atomic_write(images / "broken.png", "no image at all");
+  const std::string out = path("mixed_out");
+  expect_refused("explain " + run() + " " + images.string() + " --out " + out, 1, "broken.png");
+  EXPECT_TRUE(fs::exists(fs::path(out) / "results.jsonl"));
+}
+
+/// Starts a training, kills it with SIGKILL once `file` has appeared and `delay` has passed.
+void train_and_kill(const std::string& data, const std::string& run, int delay_ms) {
+  const std::string command =
+      "train " + data + " --out " + run + kTinyTraining + " --steps 200 --seed 5";
+  const pid_t child = fork();
+  if (child == 0) {
+    freopen("/dev/null", "w", stderr);
+    execl("/bin/sh", "sh", "-c", ("exec " + std::string(FLIPSIDE_PROGRAM) + " " + command).c_str(),
+          static_cast<char*>(nullptr));
+    _exit(127);
+  }
+  for (int i = 0; i < 1200 && !fs::exists(run + "/last.safetensors"); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
+TEST_F(Program, ResumeAfterKillEndsInTheWeightsOfAnUninterruptedRun) {
+  const std::string whole = path("whole"), killed = path("killed");
+  ASSERT_EQ(
+      run_program("train " + data() + " --out " + whole + kTinyTraining + " --steps 200 --seed 5")
+          .exit_code,
+      0);
+  train_and_kill(data(), killed, 150);
+  const auto at_kill = read_safetensors(killed + "/last.safetensors");
+  EXPECT_LT(at_kill.tensors.at("state.step").item<int64_t>(), 208) << "killed too late to tell";
+  const ProgramResult resumed = run_program("train --resume " + killed);
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  const auto a = read_safetensors(whole + "/last.safetensors");
+  const auto b = read_safetensors(killed + "/last.safetensors");
+  ASSERT_EQ(a.tensors.size(), b.tensors.size());
+  for (const auto& [name, tensor] : a.tensors)
+    EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
+  EXPECT_THAT(run_program("train --resume " + killed).err, HasSubstr("finished already"));
+}
+
+TEST_F(Program, BadInputEndsWithAMessageAndAnExitCode) {
+  const std::string out = " --out " + path("never");
+  expect_refused("train " + path("missing") + out, 1, "missing");
+  fs::create_directories(path("one/crack"));
+  fs::copy(data() + "/test/crack", path("one/crack"));
+  expect_refused("train " + path("one") + out, 1, "class");
+  fs::create_directories(path("one/empty"));
+  expect_refused("train " + path("one") + out, 1, "empty");
+  expect_refused("train " + data() + out + " --lr-generator -1", 2,
+                 "train.lr_generator = -1: must be");
+  expect_refused("train " + data() + out + " --colour red", 2, "--colour");
+  expect_refused("train " + data() + out + " --size 33 --config " + path("none.toml"), 2,
+                 "none.toml");
+  atomic_write(path("typo.toml"), "[train]\nstepz = 3\n");
+  expect_refused("train " + data() + out + " --config " + path("typo.toml"), 2,
+                 "did you mean train.steps?");
+  expect_refused("train " + data() + " --out " + run(), 2, "--resume");
+  expect_refused("train --resume " + path("missing"), 2, "run.json");
+  expect_refused("explain " + run() + " " + data() + " --target rust --out " + path("o"), 2,
+                 "rust");
+  expect_refused("explain " + path("missing") + " " + data() + " --out " + path("o"), 1, "missing");
+  expect_refused("", 2, "--help");
+  EXPECT_FALSE(fs::exists(path("never")));
+}
+
+TEST_F(Program, DamagedCheckpointsAreRefused) {
+  const std::string good = read_file(run() + "/best.safetensors");
+  const auto refuse = [this](const std::string& name, const std::string& bytes) {
+    atomic_write(path(name), bytes);
+    expect_refused("evaluate " + path(name) + " " + data(), 1, name);
+  };
+  refuse("truncated.safetensors", good.substr(0, good.size() / 2));
+  refuse("empty.safetensors", "");
+  std::string flipped = good;
+  flipped[good.size() - 100] ^= 4;
+  refuse("flipped.safetensors", flipped);
+}
+
+TEST_F(Program, FullDiskEndsWithAMessageAndLosesNothing) {
+  // A limit on the size of files acts on a write as a full disk does.
+  const std::string full = path("full");
+  const std::string command = "(ulimit -f 8; trap '' XFSZ; exec " + std::string(FLIPSIDE_PROGRAM) +
+                              " train " + data() + " --out " + full + kTinyTraining + ") 2> " +
+                              path("full.err");
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_THAT(read_file(path("full.err")), HasSubstr("could not be written"));
+  EXPECT_FALSE(fs::exists(full + "/last.safetensors"));
+  const ProgramResult resumed = run_program("train --resume " + full);
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+}
+
+}  // namespace
+}  // namespace flipside
