@@ -188,8 +188,8 @@ Outcome write_pictures(const Explainer& explainer, const Explanation& explanatio
   outcome.line = explanation_json(decoded.file->path.string(), model, explanation, row, drawn);
   if (!on_sheet) return outcome;
   outcome.label =
-      fmt::format("{}: {} {:.2f}", decoded.file->name.string(), model.class_names[predicted],
-                  explanation.probs[row][predicted].item<double>());
+      fmt::format("{} {:.2f}  {}", model.class_names[predicted],
+                  explanation.probs[row][predicted].item<double>(), decoded.file->name.string());
   for (const auto* picture :
        {&decoded.image, &drawn.counterfactual, &drawn.heatmap, &drawn.overlay})
     outcome.thumbnails.push_back(thumbnail(*picture));
