@@ -8,12 +8,12 @@ namespace flipside::synth {
 namespace {
 
 // A crack covers at least and at most these shares of the image.
-constexpr double kMinShare = 0.03, kMaxShare = 0.15;
+constexpr double kMinShare = 0.025, kMaxShare = 0.14;
 // Share of the light that a dark line or hole swallows. Cracks and everything that is no crack
 // draw from the same range: darkness alone must not tell them apart.
-double draw_depth(Rng& rng) { return rng.uniform(0.45, 0.8); }
+double draw_depth(Rng& rng) { return rng.uniform(0.45, 0.85); }
 // Likewise their widths, in units.
-double draw_width(Rng& rng) { return log_uniform(rng, 1.6, 4.2); }
+double draw_width(Rng& rng) { return log_uniform(rng, 1.6, 4.4); }
 
 /// Everything of a photograph but the crack.
 struct Wall {
@@ -60,9 +60,9 @@ void add_aggregate(cv::Mat3f& surface, double unit, Rng& rng) {
 void add_stains(cv::Mat3f& surface, double unit, Rng& rng) {
   const int size = surface.rows;
   cv::Mat1f field = fractal_noise(size, rng.uniform(20, 45) * unit, 4, rng);
-  const double level = rng.uniform(0.2, 1.2), edge = rng.uniform(0.15, 0.8);
+  const double level = rng.uniform(0, 1), edge = rng.uniform(0.5, 1.5);
   for (float& value : field) value = static_cast<float>(smooth_step(level, level + edge, value));
-  darken(surface, field, rng.uniform(0.05, 0.35));
+  darken(surface, field, rng.uniform(0.05, 0.28));
 }
 
 cv::Mat3f make_concrete(int size, double unit, Rng& rng) {
@@ -73,7 +73,7 @@ cv::Mat3f make_concrete(int size, double unit, Rng& rng) {
                          static_cast<float>(brightness * (1 - warmth)));
   const cv::Mat1f coarse = fractal_noise(size, 24 * unit, 5, rng, 0.65);
   const cv::Mat1f fine = fractal_noise(size, 3 * unit, 2, rng, 0.8);
-  const double coarse_height = rng.uniform(0.02, 0.07), fine_height = rng.uniform(0.01, 0.06);
+  const double coarse_height = rng.uniform(0.02, 0.06), fine_height = rng.uniform(0.01, 0.045);
   cv::Mat3f surface(size, size);
   for (int y = 0; y < size; ++y)
     for (int x = 0; x < size; ++x)
@@ -105,15 +105,21 @@ void add_joints(cv::Mat3f& surface, double unit, Rng& rng) {
   darken(surface, groove, depth);
 }
 
-/// Round holes left by air bubbles.
+/// Round holes left by air bubbles, apart from each other: a chain of them would look like a crack.
 void add_pores(cv::Mat3f& surface, double unit, Rng& rng) {
   const int size = surface.rows;
-  const int count = static_cast<int>(log_uniform(rng, 1, 26));
+  const int count = static_cast<int>(log_uniform(rng, 1, 22));
   cv::Mat1f holes = cv::Mat1f::zeros(size, size);
+  std::vector<Blob> drawn;
   for (int i = 0; i < count; ++i) {
     const double radius = unit * log_uniform(rng, 0.7, 2.6);
     const Blob hole = random_blob(random_point(size, rng), radius, 1.3, 0.04, rng);
+    const bool touches = std::any_of(drawn.begin(), drawn.end(), [&](const Blob& other) {
+      return cv::norm(hole.centre - other.centre) < 1.3 * (radius + other.radius) + 2 * unit;
+    });
+    if (touches) continue;
     draw_blob(holes, hole, 1.0, rng.uniform(0.7, 1));
+    drawn.push_back(hole);
   }
   darken(surface, holes, draw_depth(rng));
 }
@@ -162,7 +168,7 @@ void add_shadow(cv::Mat1f& light, double unit, Rng& rng) {
   const cv::Point2d normal = direction(rng.uniform(0, 2 * M_PI));
   const cv::Point2d anchor = random_point(size, rng, 0.15);
   const double band = rng.chance(0.4) ? unit * rng.uniform(2, 12) : 2.0 * size;
-  const double softness = unit * log_uniform(rng, 0.8, 6), strength = draw_depth(rng);
+  const double softness = unit * log_uniform(rng, 0.8, 6), strength = rng.uniform(0.35, 0.65);
   const double bend = rng.uniform(-0.25, 0.25) / size;
   for (int y = 0; y < size; ++y)
     for (int x = 0; x < size; ++x) {
@@ -192,11 +198,11 @@ Wall make_wall(int size, double unit, Rng& rng) {
   wall.surface = make_concrete(size, unit, rng);
   wall.light = make_light(size, unit, rng);
   wall.wires = cv::Mat1f::zeros(size, size);
-  if (rng.chance(0.35)) add_joints(wall.surface, unit, rng);
-  if (rng.chance(0.5)) add_pores(wall.surface, unit, rng);
-  if (rng.chance(0.25)) add_shadow(wall.light, unit, rng);
-  if (rng.chance(0.45)) add_wires(wall, unit, rng);
-  wall.grain = white_noise(size, rng) * rng.uniform(0.004, 0.02);
+  if (rng.chance(0.6)) add_joints(wall.surface, unit, rng);
+  if (rng.chance(0.7)) add_pores(wall.surface, unit, rng);
+  if (rng.chance(0.4)) add_shadow(wall.light, unit, rng);
+  if (rng.chance(0.7)) add_wires(wall, unit, rng);
+  wall.grain = white_noise(size, rng) * rng.uniform(0.004, 0.014);
   return wall;
 }
 
@@ -207,7 +213,7 @@ Wall make_wall(int size, double unit, Rng& rng) {
 Stroke make_walk(cv::Point2d start, double course, double length, double width, double unit,
                  Rng& rng) {
   Stroke walk{{start}, {width}};
-  const double jaggedness = rng.uniform(0.45, 0.75);
+  const double jaggedness = rng.uniform(0.55, 0.85);
   double done = 0, swell = 0, turn = 0;
   while (done < length) {
     const double piece = unit * rng.uniform(1.6, 4.5);
@@ -226,11 +232,11 @@ Stroke make_walk(cv::Point2d start, double course, double length, double width, 
 /// The crack's trunk and its branches.
 std::vector<Stroke> make_walks(int size, double unit, Rng& rng) {
   const double course = rng.uniform(0, 2 * M_PI);
-  const double length = size * rng.uniform(0.5, 1.5), width = unit * draw_width(rng);
+  const double length = size * rng.uniform(0.7, 1.6), width = unit * draw_width(rng);
   const cv::Point2d start =
       random_point(size, rng, 0.25) - rng.uniform(0.3, 0.6) * length * direction(course);
   std::vector<Stroke> walks{make_walk(start, course, length, width, unit, rng)};
-  const int branches = static_cast<int>(rng.below(4));
+  const int branches = static_cast<int>(rng.between(1, 4));
   for (int i = 0; i < branches; ++i) {
     const Stroke& trunk = walks[rng.below(static_cast<int64_t>(walks.size()))];
     const int64_t last = static_cast<int64_t>(trunk.points.size()) - 1;

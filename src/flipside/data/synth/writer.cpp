@@ -123,6 +123,15 @@ std::vector<int64_t> missing_scenes(const fs::path& out, const Kind& kind, int64
   return missing;
 }
 
+/// Removes the half-written files of an interrupted run.
+void remove_leftovers(const fs::path& out) {
+  std::vector<fs::path> leftovers;
+  for (const auto& entry : fs::recursive_directory_iterator(out))
+    if (entry.path().filename().string().find(".png.tmp") != std::string::npos)
+      leftovers.push_back(entry.path());
+  for (const fs::path& path : leftovers) fs::remove(path);
+}
+
 /// Calls `work(i)` for i in [0, n) on several threads. The first exception stops all of them and is
 /// thrown again here.
 template <typename Work>
@@ -158,6 +167,7 @@ void write_data_set(const fs::path& out, const SynthOptions& options) {
     info("{}: already holds these {} images; nothing to do", out.string(), options.count);
     return;
   }
+  remove_leftovers(out);
   const auto todo = static_cast<int64_t>(missing.size());
   Progress progress("synth " + options.kind, options.count, "img", options.count - todo);
   std::mutex progress_lock;

@@ -116,6 +116,7 @@ TEST(SynthWriter, ContinuesAfterAnInterruptionAndThenHasNothingToDo) {
   const auto whole = contents(out);
   fs::remove(out / "train" / "crack" / "00000.png");
   fs::remove_all(out / "test");
+  atomic_write(out / "val" / "crack" / "00002.png.tmp123", "half of it");
   const fs::path kept = out / "train" / "intact" / "00001.png";
   const auto kept_time = fs::last_write_time(kept);
   write_data_set(out, options("cracks", 20));
