@@ -39,30 +39,37 @@ class FieldList {
       range += fmt::format(" >= {:g}", low);
     else
       range += fmt::format(" from {:g} to {:g}", low, high);
-    append(name, range, help, [&value, low, high](const Field& field, const std::string& text) {
-      const T parsed = parse_number<T>(field, text);
-      if (!(static_cast<double>(parsed) >= low && static_cast<double>(parsed) <= high))
-        reject(field, text, field.range);
-      value = parsed;
-    }, [&value] { return fmt::format("{}", value); });
+    append(
+        name, range, help,
+        [&value, low, high](const Field& field, const std::string& text) {
+          const T parsed = parse_number<T>(field, text);
+          if (!(static_cast<double>(parsed) >= low && static_cast<double>(parsed) <= high))
+            reject(field, text, field.range);
+          value = parsed;
+        },
+        [&value] { return fmt::format("{}", value); });
   }
 
   void boolean(const std::string& name, bool& value, const std::string& help) {
-    append(name, "true or false", help, [&value](const Field& field, const std::string& text) {
-      if (text != "true" && text != "false") reject(field, text, field.range);
-      value = text == "true";
-    }, [&value] { return std::string(value ? "true" : "false"); });
+    append(
+        name, "true or false", help,
+        [&value](const Field& field, const std::string& text) {
+          if (text != "true" && text != "false") reject(field, text, field.range);
+          value = text == "true";
+        },
+        [&value] { return std::string(value ? "true" : "false"); });
     fields_.back().is_bool = true;
   }
 
   void text(const std::string& name, std::string& value, const std::string& help) {
-    append(name, "text", help,
-           [&value](const Field& field, const std::string& text) {
-             if (text.find_first_of("\"\\\n#") != std::string::npos)
-               reject(field, text, "text without quotes, #, backslashes and line breaks");
-             value = text;
-           },
-           [&value] { return '"' + value + '"'; });
+    append(
+        name, "text", help,
+        [&value](const Field& field, const std::string& text) {
+          if (text.find_first_of("\"\\\n#") != std::string::npos)
+            reject(field, text, "text without quotes, #, backslashes and line breaks");
+          value = text;
+        },
+        [&value] { return '"' + value + '"'; });
   }
 
   template <typename Enum>
@@ -70,39 +77,41 @@ class FieldList {
               const std::vector<std::pair<std::string, Enum>>& names, const std::string& help) {
     std::string range = "one of";
     for (size_t i = 0; i < names.size(); ++i) range += (i ? ", " : " ") + names[i].first;
-    append(name, range, help,
-           [&value, names](const Field& field, const std::string& text) {
-             for (const auto& [word, meaning] : names)
-               if (word == text) {
-                 value = meaning;
-                 return;
-               }
-             reject(field, text, field.range);
-           },
-           [&value, names] {
-             for (const auto& [word, meaning] : names)
-               if (meaning == value) return '"' + word + '"';
-             return std::string("\"\"");
-           });
+    append(
+        name, range, help,
+        [&value, names](const Field& field, const std::string& text) {
+          for (const auto& [word, meaning] : names)
+            if (word == text) {
+              value = meaning;
+              return;
+            }
+          reject(field, text, field.range);
+        },
+        [&value, names] {
+          for (const auto& [word, meaning] : names)
+            if (meaning == value) return '"' + word + '"';
+          return std::string("\"\"");
+        });
   }
 
   void widths(const std::string& name, std::vector<int64_t>& value, const std::string& help) {
-    append(name, "2 to 6 whole numbers from 8 to 1024, multiples of 8, as 16,32,64", help,
-           [&value](const Field& field, const std::string& text) {
-             std::vector<int64_t> parsed;
-             std::stringstream parts(text);
-             for (std::string part; std::getline(parts, part, ',');) {
-               part.erase(std::remove_if(part.begin(), part.end(),
-                                         [](char c) { return c == ' ' || c == '[' || c == ']'; }),
-                          part.end());
-               const auto width = parse_number<int64_t>(field, part);
-               if (width < 8 || width > 1024 || width % 8) reject(field, text, field.range);
-               parsed.push_back(width);
-             }
-             if (parsed.size() < 2 || parsed.size() > 6) reject(field, text, field.range);
-             value = parsed;
-           },
-           [&value] { return fmt::format("[{}]", fmt::join(value, ", ")); });
+    append(
+        name, "2 to 6 whole numbers from 8 to 1024, multiples of 8, as 16,32,64", help,
+        [&value](const Field& field, const std::string& text) {
+          std::vector<int64_t> parsed;
+          std::stringstream parts(text);
+          for (std::string part; std::getline(parts, part, ',');) {
+            part.erase(std::remove_if(part.begin(), part.end(),
+                                      [](char c) { return c == ' ' || c == '[' || c == ']'; }),
+                       part.end());
+            const auto width = parse_number<int64_t>(field, part);
+            if (width < 8 || width > 1024 || width % 8) reject(field, text, field.range);
+            parsed.push_back(width);
+          }
+          if (parsed.size() < 2 || parsed.size() > 6) reject(field, text, field.range);
+          value = parsed;
+        },
+        [&value] { return fmt::format("[{}]", fmt::join(value, ", ")); });
   }
 
   std::vector<Field> take() { return std::move(fields_); }
@@ -320,8 +329,8 @@ std::string to_toml(const Config& config) {
 }
 
 void validate_config(const Config& config) {
-  const auto levels = static_cast<int64_t>(std::max(config.model.generator_widths.size(),
-                                                    config.model.discriminator_widths.size()));
+  const auto levels = static_cast<int64_t>(
+      std::max(config.model.generator_widths.size(), config.model.discriminator_widths.size()));
   const int64_t multiple = int64_t{1} << (levels - 1);
   if (config.data.size % multiple != 0)
     fail(ErrorCode::kConfig,

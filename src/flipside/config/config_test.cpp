@@ -51,8 +51,8 @@ TEST(Config, NamesAreUniqueAndDescribed) {
 
 TEST(Config, UnknownKeyNamesTheNearestOne) {
   Config config;
-  const auto message = message_of(
-      [&] { parse_config("[train]\nstep = 5\n", "my.toml", config); }, ErrorCode::kConfig);
+  const auto message = message_of([&] { parse_config("[train]\nstep = 5\n", "my.toml", config); },
+                                  ErrorCode::kConfig);
   EXPECT_THAT(message, HasSubstr("my.toml"));
   EXPECT_THAT(message, HasSubstr("unknown key train.step"));
   EXPECT_THAT(message, HasSubstr("did you mean train.steps?"));
@@ -60,8 +60,8 @@ TEST(Config, UnknownKeyNamesTheNearestOne) {
 
 TEST(Config, ValueOutOfRangeNamesKeyValueAndRange) {
   Config config;
-  for (const std::string line : {"lr_generator = -1", "lr_generator = nan", "lr_generator = abc",
-                                 "lr_generator = 2"}) {
+  for (const std::string line :
+       {"lr_generator = -1", "lr_generator = nan", "lr_generator = abc", "lr_generator = 2"}) {
     const auto message = message_of(
         [&] { parse_config("[train]\n" + line + "\n", "my.toml", config); }, ErrorCode::kConfig);
     EXPECT_THAT(message, HasSubstr("train.lr_generator = "));
