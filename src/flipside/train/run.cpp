@@ -159,7 +159,7 @@ class Run {
     last_validation_ = "  | " + brief(scores.values);
     if (!isatty(STDERR_FILENO)) info("step {}: {}", step, brief(scores.values));
     // Ties go to the later model: it has seen more.
-    if (trainer_->schedule().penalties_complete(step) && scores.score >= best_score_) {
+    if (trainer_->schedule().settled(step) && scores.score >= best_score_) {
       best_score_ = scores.score;
       save_checkpoint(run_ / "best.safetensors", model);
     }

@@ -30,4 +30,9 @@ double Schedule::penalty_factor(int64_t step) const {
   return linear_rise(step - warmup_, config_.ramp * static_cast<double>(config_.steps));
 }
 
+bool Schedule::settled(int64_t step) const {
+  const bool decays = config_.lr_decay > 0;
+  return penalty_factor(step) >= 1.0 && (!decays || decay_factor(step) <= 0.5);
+}
+
 }  // namespace flipside

@@ -21,8 +21,10 @@ class Schedule {
   double generator_lr_factor(int64_t step) const;
   /// Factor on the penalties (5) in [0,1]: grows linearly over the first `ramp` of the joint steps.
   double penalty_factor(int64_t step) const;
-  /// True once the penalties have their full weight: earlier models are never "best".
-  bool penalties_complete(int64_t step) const { return penalty_factor(step) >= 1.0; }
+  /// True once the penalties have their full weight and the learning rate has fallen to half (where
+  /// it falls at all). Only such models can be "best": accuracy and flip rate peak long before the
+  /// counterfactuals have become small and exact.
+  bool settled(int64_t step) const;
 
  private:
   double decay_factor(int64_t step) const;

@@ -39,8 +39,19 @@ TEST(Schedule, PenaltiesGrowToTheirFullWeight) {
   EXPECT_DOUBLE_EQ(schedule.penalty_factor(10), 0.05);
   EXPECT_DOUBLE_EQ(schedule.penalty_factor(19), 0.5);
   EXPECT_DOUBLE_EQ(schedule.penalty_factor(29), 1.0);
-  EXPECT_FALSE(schedule.penalties_complete(28));
-  EXPECT_TRUE(schedule.penalties_complete(29));
+}
+
+TEST(Schedule, OnlySettledModelsCanBeBest) {
+  const Schedule schedule(hundred_steps(), true);
+  EXPECT_FALSE(schedule.settled(60));
+  EXPECT_FALSE(schedule.settled(89));
+  EXPECT_TRUE(schedule.settled(90));  // the learning rate has fallen to half
+  EXPECT_TRUE(schedule.settled(110));
+
+  TrainConfig constant = hundred_steps();
+  constant.lr_decay = 0;
+  EXPECT_FALSE(Schedule(constant, true).settled(28));
+  EXPECT_TRUE(Schedule(constant, true).settled(29));  // the penalties have their full weight
 }
 
 }  // namespace
