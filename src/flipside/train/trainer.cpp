@@ -2,9 +2,8 @@
 
 #include <cmath>
 
+#include "flipside/attack/pgd.h"
 #include "flipside/core/error.h"
-#include "flipside/train/losses.h"
-#include "flipside/train/robust.h"
 
 namespace flipside {
 
@@ -119,13 +118,14 @@ Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
   const auto attacked = std::llround(loss.robust_fraction * static_cast<double>(n));
   if (attacked == 0) return batch.images;
   FrozenWeights frozen(*model_.discriminator);
-  const Tensor labels = batch.labels.slice(0, 0, attacked);
-  const auto raised = [&](const Tensor& images) {
-    const Tensor logits = model_.discriminator->forward(images);
-    return class_loss(logits.slice(1, 0, model_.num_classes()), labels);
-  };
-  const Tensor adversarial = pgd_images(batch.images.slice(0, 0, attacked), raised,
-                                        loss.robust_eps / 255.0, loss.robust_steps, rng);
+  std::vector<Rng> streams;
+  for (int64_t i = 0; i < attacked; ++i) streams.push_back(Rng(rng.next()));
+  PgdOptions options;
+  options.steps = loss.robust_steps;
+  options.stop_when_won = false;  // training wants the full bound
+  const Tensor adversarial = pgd(class_victim(model_), {Norm::kLinf, loss.robust_eps / 255.0},
+                                 batch.images.slice(0, 0, attacked),
+                                 {batch.labels.slice(0, 0, attacked), {}}, streams, options);
   return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
 }
 

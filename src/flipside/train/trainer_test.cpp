@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "flipside/core/error.h"
-#include "flipside/train/robust.h"
 
 namespace flipside {
 namespace {
@@ -156,18 +155,6 @@ TEST(Trainer, NonFiniteLossIsAnErrorThatNamesTheRemedy) {
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("lower train.lr"), std::string::npos);
   }
-}
-
-TEST(PgdImages, ReachTheCornerForALinearLossAndStayInRange) {
-  torch::manual_seed(5);
-  const Tensor images = torch::rand({4, 3, 5, 5});
-  const Tensor weights = torch::randn({3, 5, 5});
-  Rng rng(1);
-  const double eps = 0.1;
-  const Tensor attacked = pgd_images(
-      images, [&](const Tensor& x) { return (x * weights).sum(); }, eps, 5, rng);
-  const Tensor best = (images + eps * weights.sign()).clamp(0, 1);
-  EXPECT_TRUE(torch::allclose(attacked, best, 0, 1e-6));
 }
 
 }  // namespace

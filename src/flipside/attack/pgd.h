@@ -1,0 +1,32 @@
+#pragma once
+
+#include <vector>
+
+#include "flipside/attack/threat_model.h"
+#include "flipside/attack/victim.h"
+
+namespace flipside {
+
+/// Fast gradient sign method (Goodfellow et al. 2015): one step of size eps from the images; in L2
+/// along the gradient's direction. Images [N,C,H,W] in [0,1]; gives as many.
+Tensor fgsm(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
+            AttackLoss loss = AttackLoss::kCrossEntropy);
+
+struct PgdOptions {
+  int64_t steps = 20;
+  int64_t restarts = 1;
+  double step_size = 0;  ///< in the units of eps; 0: 2.5 eps / steps (Madry et al. 2018)
+  bool random_start = true;
+  AttackLoss loss = AttackLoss::kCrossEntropy;
+  /// An image stops at the first point that wins. Training switches this off: it wants the last
+  /// point, and no further pass to look at it.
+  bool stop_when_won = true;
+};
+
+/// Projected gradient ascent (Madry et al. 2018), x' = project(x + step ascent(grad loss)).
+/// Images [N,C,H,W] in [0,1]; `streams`: N generators. Gives N images within the threat: the first
+/// winning point of each, else the last one. Parameters' gradients are left untouched.
+Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
+           std::vector<Rng>& streams, const PgdOptions& options = {});
+
+}  // namespace flipside
