@@ -13,10 +13,7 @@ namespace flipside {
 namespace {
 
 void check_folder(const ImageFolder& folder, const Model& model, Split split) {
-  if (folder.class_names != model.class_names)
-    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
-         folder.root.string(), fmt::join(folder.class_names, ", "),
-         fmt::join(model.class_names, ", "));
+  require_model_classes(folder, model);
   if (folder.split(split).empty())
     fail(ErrorCode::kData, "{}: no image in split {}; choose another with --split",
          folder.root.string(), to_string(split));
@@ -292,6 +289,13 @@ Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
 }
 
 }  // namespace
+
+void require_model_classes(const ImageFolder& folder, const Model& model) {
+  if (folder.class_names != model.class_names)
+    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
+         folder.root.string(), fmt::join(folder.class_names, ", "),
+         fmt::join(model.class_names, ", "));
+}
 
 Results evaluate(const Explainer& explainer, const ImageFolder& folder,
                  const EvaluateOptions& options) {

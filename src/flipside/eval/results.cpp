@@ -1,10 +1,10 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/text_table.h"
 
 namespace flipside {
 namespace {
@@ -28,25 +28,6 @@ Json mask_json(const std::optional<MaskScores>& scores) {
 std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
 std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
 
-/// Rows of cells: the first column to the left, the others to the right, two spaces between.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) {
-      widths.resize(std::max(widths.size(), row.size()));
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  std::string text;
-  for (const auto& row : rows) {
-    text += "  ";
-    for (size_t i = 0; i < row.size(); ++i)
-      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                     : fmt::format("  {:>{}}", row[i], widths[i]);
-    text += '\n';
-  }
-  return text;
-}
-
 std::string class_text(const Results& results) {
   std::vector<std::vector<std::string>> scores{{"accuracy", number(results.accuracy)},
                                                {"balanced", number(results.balanced_accuracy)},
@@ -62,7 +43,7 @@ std::string class_text(const Results& results) {
     confusion.push_back({results.class_names[k]});
     for (int64_t count : results.confusion[k]) confusion.back().push_back(std::to_string(count));
   }
-  return "classes\n" + table(scores) + "confusion\n" + table(confusion);
+  return "classes\n" + text_table(scores) + "confusion\n" + text_table(confusion);
 }
 
 std::string flip_text(const Results& results) {
@@ -72,7 +53,7 @@ std::string flip_text(const Results& results) {
     rows.push_back({results.class_names[flip.from] + " > " + results.class_names[flip.to],
                     std::to_string(flip.images), number(flip.by_discriminator),
                     number(flip.by_discriminator_strict), number(flip.by_judge)});
-  return "counterfactuals taken for their target class\n" + table(rows);
+  return "counterfactuals taken for their target class\n" + text_table(rows);
 }
 
 std::string mask_text(const Results& results) {
@@ -92,13 +73,13 @@ std::string mask_text(const Results& results) {
   if (results.darkness_iou)
     others.push_back({"IoU of the trivial darkness map", number(results.darkness_iou)});
   return fmt::format("masks of {} defect images, given the true label\n", results.mask_images) +
-         table(rows) + table(others);
+         text_table(rows) + text_table(others);
 }
 
 std::string truth_text(const Results& results) {
   return "mean error to the true counterfactual (0 to 1)\n" +
-         table({{"inside the defect", number(results.error_inside)},
-                {"outside", number(results.error_outside)}});
+         text_table({{"inside the defect", number(results.error_inside)},
+                     {"outside", number(results.error_outside)}});
 }
 
 }  // namespace

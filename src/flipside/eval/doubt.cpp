@@ -1,0 +1,265 @@
+#include "flipside/eval/doubt.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "flipside/attack/pgd.h"
+#include "flipside/core/error.h"
+#include "flipside/core/log.h"
+#include "flipside/data/image_io.h"
+#include "flipside/data/loader.h"
+#include "flipside/eval/confidence.h"
+#include "flipside/eval/evaluator.h"
+#include "flipside/eval/meters.h"
+#include "flipside/explain/explainer.h"
+
+namespace flipside {
+namespace {
+
+constexpr double kBlur = 2.0;            // sigma in pixels of the networks' resolution
+constexpr double kNoiseDeviation = 0.1;  // in [0,1] units
+constexpr int kJpegQuality = 10;         // of 100
+constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
+constexpr uint64_t kNoiseTag = 0x6e6f697365;
+
+/// Scores, predictions and truth of many images.
+struct Scored {
+  std::vector<std::string> names;
+  Tensor values, logits, labels;  ///< [N,S], [N,K], [N]; no labels for foreign images
+  Tensor wrong() const { return logits.argmax(/*dim=*/1) != labels; }
+};
+
+/// Takes a batch's images and gives as many, changed.
+using Change = std::function<Tensor(const Batch&)>;
+
+Scored score_batches(const std::function<bool(Batch&)>& next, const Model& model,
+                     const Change& change) {
+  std::vector<Tensor> values, logits, labels;
+  Scored scored;
+  for (Batch batch; next(batch);) {
+    const DoubtScores scores = doubt_scores(model, change ? change(batch) : batch.images);
+    scored.names = scores.names;
+    values.push_back(scores.values);
+    logits.push_back(scores.logits);
+    if (batch.labels.defined()) labels.push_back(batch.labels);
+  }
+  if (values.empty()) return scored;
+  scored.values = torch::cat(values);
+  scored.logits = torch::cat(logits);
+  if (!labels.empty()) scored.labels = torch::cat(labels);
+  return scored;
+}
+
+Scored score_split(const Model& model, const ImageFolder& folder, Split split, int64_t batch,
+                   const Change& change = {}) {
+  EvalLoader loader(folder, split, model.config.data, batch);
+  return score_batches([&](Batch& next) { return loader.next(next); }, model, change);
+}
+
+/// Applies `work` to each image as 8-bit RGB.
+Tensor through_pictures(const Tensor& images, const std::function<cv::Mat(const cv::Mat&)>& work) {
+  std::vector<Tensor> changed;
+  for (int64_t i = 0; i < images.size(0); ++i)
+    changed.push_back(to_tensor(work(to_image(images[i]))));
+  return torch::stack(changed).contiguous(kChannelsLast);
+}
+
+cv::Mat blurred(const cv::Mat& image) {
+  cv::Mat result;
+  cv::GaussianBlur(image, result, {}, kBlur);
+  return result;
+}
+
+cv::Mat crushed(const cv::Mat& image) {
+  std::vector<uint8_t> bytes;
+  cv::imencode(".jpg", image, bytes, {cv::IMWRITE_JPEG_QUALITY, kJpegQuality});
+  return cv::imdecode(bytes, cv::IMREAD_COLOR);  // channel order comes back as it went in
+}
+
+Tensor noisy(const Batch& batch, uint64_t seed) {
+  Tensor result = batch.images.clone().contiguous();
+  float* data = result.data_ptr<float>();
+  const int64_t values = result[0].numel();
+  for (int64_t n = 0; n < result.size(0); ++n) {
+    Rng rng({seed, kNoiseTag, static_cast<uint64_t>(batch.indices[n].item<int64_t>())});
+    for (int64_t i = 0; i < values; ++i)
+      data[n * values + i] += static_cast<float>(rng.normal(0.0, kNoiseDeviation));
+  }
+  return result.clamp(0.0, 1.0);
+}
+
+Tensor attacked(const Victim& victim, const Batch& batch, const DoubtOptions& options) {
+  const Tensor numbers = batch.indices.contiguous();
+  const std::vector<int64_t> images(numbers.data_ptr<int64_t>(),
+                                    numbers.data_ptr<int64_t>() + numbers.numel());
+  auto streams = image_streams(options.seed, /*work=*/victim.rejects, images);
+  PgdOptions full;
+  full.stop_when_won = false;  // at the first win an image is doubtful just for being on the edge
+  return pgd(victim, {Norm::kLinf, options.eps}, batch.images, {batch.labels, {}}, streams, full);
+}
+
+/// Foreign images at the networks' size, as many as `most` at most, spread over the folder.
+class ForeignLoader {
+ public:
+  ForeignLoader(const fs::path& folder, int64_t size, int64_t most, int64_t batch)
+      : size_(size), batch_(batch) {
+    const auto all = find_images(folder);
+    const auto n = static_cast<int64_t>(all.size());
+    for (int64_t i = 0; i < std::min(n, most); ++i)
+      files_.push_back(all[i * n / std::min(n, most)]);
+  }
+  bool next(Batch& batch) {
+    const int side = static_cast<int>(size_);
+    std::vector<Tensor> images;
+    for (; place_ < files_.size() && static_cast<int64_t>(images.size()) < batch_; ++place_) {
+      try {
+        images.push_back(to_tensor(resize_image(read_image(files_[place_]), {side, side})));
+      } catch (const Error& error) {
+        warn("skipped: {}", error.what());
+      }
+    }
+    if (images.empty()) return false;
+    batch = {torch::stack(images).contiguous(kChannelsLast), {}, {}, {}};
+    return true;
+  }
+
+ private:
+  int64_t size_, batch_;
+  std::vector<fs::path> files_;
+  size_t place_ = 0;
+};
+
+/// Measures everything against one set of clean images.
+class Measurement {
+ public:
+  Measurement(const Model& model, const ImageFolder& folder, const DoubtOptions& options)
+      : model_(model), folder_(folder), options_(options) {
+    const Scored validation = score_split(model, folder, Split::kVal, options.batch);
+    clean_ = score_split(model, folder, options.split, options.batch);
+    if (!clean_.values.defined() || !validation.values.defined())
+      fail(ErrorCode::kData, "{}: uncertainty needs images in the splits val and {}",
+           folder.root.string(), to_string(options.split));
+    combination_ = DoubtCombination::fit(validation.values, validation.wrong());
+    results_.split = options.split;
+    results_.images = clean_.values.size(0);
+    results_.wrong = clean_.wrong().sum().item<int64_t>();
+    results_.validation_images = validation.values.size(0);
+    results_.validation_wrong = validation.wrong().sum().item<int64_t>();
+    results_.temperature = fit_temperature(validation.logits, validation.labels);
+    results_.ece = calibration_error(clean_.logits.softmax(1), clean_.labels);
+    results_.ece_scaled =
+        calibration_error((clean_.logits / results_.temperature).softmax(1), clean_.labels);
+    names_ = clean_.names;
+    if (combination_) names_.push_back("combination");
+  }
+
+  void judge_answers() {
+    const Tensor wrong = clean_.wrong();
+    for (const auto& name : names_) {
+      const Tensor doubt = column(clean_, name);
+      RankMeter ranks;
+      ranks.add(doubt, wrong);
+      results_.scores.push_back({name, ranks.auroc(), aurc(doubt, wrong),
+                                 risk_at_coverage(doubt, wrong, 0.80),
+                                 risk_at_coverage(doubt, wrong, 0.90),
+                                 risk_at_coverage(doubt, wrong, 0.95), risk_curve(doubt, wrong)});
+    }
+  }
+
+  void add_strange(const std::string& name, const std::string& how, const Change& change) {
+    add(name, how, score_split(model_, folder_, options_.split, options_.batch, change));
+  }
+
+  void add_foreign() {
+    ForeignLoader loader(options_.foreign, model_.config.data.size, results_.images,
+                         options_.batch);
+    add("foreign", options_.foreign.string(),
+        score_batches([&](Batch& next) { return loader.next(next); }, model_, {}));
+  }
+
+  const DoubtResults& results() const { return results_; }
+
+ private:
+  Tensor column(const Scored& scored, const std::string& name) const {
+    if (name == "combination") return (*combination_)(scored.values);
+    return DoubtScores{scored.names, scored.values, {}}.at(name);
+  }
+
+  void add(const std::string& name, const std::string& how, const Scored& scored) {
+    if (!scored.values.defined()) {
+      warn("{}: no image; left out", how);
+      return;
+    }
+    StrangeImages strange{name, how, scored.values.size(0), kUndefined, {}};
+    if (scored.labels.defined() && name != "counterfactual")
+      strange.accuracy = 1 - scored.wrong().to(torch::kDouble).mean().item<double>();
+    for (const auto& score : names_) {
+      const Tensor high = column(scored, score), low = column(clean_, score);
+      RankMeter ranks;
+      ranks.add(high, torch::ones_like(high));
+      ranks.add(low, torch::zeros_like(low));
+      strange.scores.push_back({score, ranks.auroc(), fpr_at_95_tpr(high, low)});
+    }
+    results_.strange.push_back(std::move(strange));
+  }
+
+  const Model& model_;
+  const ImageFolder& folder_;
+  const DoubtOptions& options_;
+  Scored clean_;
+  std::optional<DoubtCombination> combination_;
+  std::vector<std::string> names_;
+  DoubtResults results_;
+};
+
+}  // namespace
+
+DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
+                           const DoubtOptions& options) {
+  require_model_classes(folder, model);
+  Measurement measurement(model, folder, options);
+  measurement.judge_answers();
+  const std::string bound = fmt::format("PGD-20, L-inf {:.3g}/255", options.eps * 255);
+  const Victim classes = class_victim(model);
+  measurement.add_strange("attacked", bound + " on the class logits",
+                          [&](const Batch& b) { return attacked(classes, b, options); });
+  if (model.config.model.kind == ModelKind::kCounterfactual) {
+    const Victim wary =
+        reject_victim(model, RejectScore::kFakeness,
+                      choose_reject_threshold(model, folder, RejectScore::kFakeness, kAccept));
+    measurement.add_strange("attacked, adaptive", bound + ", class logits and fakeness",
+                            [&](const Batch& b) { return attacked(wary, b, options); });
+    const Explainer explainer(model);
+    measurement.add_strange(
+        "counterfactual", "of the image, towards the default target",
+        [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
+  }
+  measurement.add_strange("blurred", fmt::format("Gaussian, sigma {} pixels", kBlur),
+                          [](const Batch& b) { return through_pictures(b.images, blurred); });
+  measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),
+                          [&](const Batch& b) { return noisy(b, options.seed); });
+  measurement.add_strange("jpeg", fmt::format("JPEG, quality {}", kJpegQuality),
+                          [](const Batch& b) { return through_pictures(b.images, crushed); });
+  if (!options.foreign.empty()) measurement.add_foreign();
+  return measurement.results();
+}
+
+double choose_reject_threshold(const Model& model, const ImageFolder& folder, RejectScore score,
+                               double accept) {
+  const Scored validation = score_split(model, folder, Split::kVal, /*batch=*/32);
+  if (!validation.values.defined())
+    fail(ErrorCode::kData, "{}: the reject threshold needs images in the split val",
+         folder.root.string());
+  const char* name = score == RejectScore::kFakeness ? "fakeness" : "fake_logit";
+  const Tensor sorted =
+      std::get<0>(DoubtScores{validation.names, validation.values, {}}.at(name).sort());
+  const auto place = static_cast<int64_t>(std::ceil(accept * double(sorted.numel()) - 1e-9)) - 1;
+  return sorted[std::clamp<int64_t>(place, 0, sorted.numel() - 1)].item<double>();
+}
+
+}  // namespace flipside

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "flipside/attack/victim.h"
+#include "flipside/data/dataset.h"
+#include "flipside/explain/uncertainty.h"
+
+namespace flipside {
+
+/// One score as a judge of answers, on clean images.
+struct DoubtQuality {
+  std::string score;
+  double auroc = 0;  ///< wrong answers against right ones; NaN where all are right
+  double aurc = 0, risk_80 = 0, risk_90 = 0, risk_95 = 0;
+  std::vector<double> risks;  ///< risk when 1, 2, .., N images are answered
+};
+
+/// One score as a detector of one kind of strange image, against the same images clean.
+struct StrangeQuality {
+  std::string score;
+  double auroc = 0, fpr95 = 0;
+};
+
+/// One kind of strange image.
+struct StrangeImages {
+  std::string name;  ///< "blurred", "attacked", ...
+  std::string how;   ///< how they were made
+  int64_t images = 0;
+  double accuracy = 0;  ///< NaN where there is no true class
+  std::vector<StrangeQuality> scores;
+};
+
+struct DoubtResults {
+  Split split = Split::kTest;
+  int64_t images = 0, wrong = 0;
+  int64_t validation_images = 0, validation_wrong = 0;
+  double temperature = 1;  ///< fitted on validation images
+  double ece = 0, ece_scaled = 0;
+  std::vector<DoubtQuality> scores;
+  std::vector<StrangeImages> strange;
+};
+
+struct DoubtOptions {
+  Split split = Split::kTest;
+  fs::path foreign;        ///< a folder of images of something else; empty: none
+  double eps = 4.0 / 255;  ///< L-inf bound of the attacks
+  int64_t batch = 32;
+  uint64_t seed = 1;
+};
+
+/// Measures every score of `doubt_scores` and their combination, which is fitted (as the
+/// temperature is) on the validation split alone. Throws `Error(kData)` when the folder does not
+/// fit the model or a split is empty.
+DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
+                           const DoubtOptions& options);
+
+/// The threshold of the score that lets the share `accept` of clean validation images through.
+/// Throws `Error(kData)` without validation images.
+double choose_reject_threshold(const Model& model, const ImageFolder& folder, RejectScore score,
+                               double accept);
+
+std::string to_text(const DoubtResults& results);
+std::string to_json(const DoubtResults& results);
+
+}  // namespace flipside

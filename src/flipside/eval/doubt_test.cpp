@@ -1,0 +1,111 @@
+#include "flipside/eval/doubt.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "flipside/core/random.h"
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+constexpr int kSide = 16, kPerClass = 8;
+
+cv::Mat noise(Rng& rng) {
+  cv::Mat image(kSide, kSide, CV_8UC3);
+  for (int i = 0; i < kSide * kSide * 3; ++i) image.data[i] = static_cast<uint8_t>(rng.below(256));
+  return image;
+}
+
+class DoubtTest : public testing::Test {
+ protected:
+  DoubtTest() {
+    Rng rng(9);
+    for (const std::string split : {"train", "val", "test"})
+      for (const std::string name : {"crack", "intact"})
+        for (int i = 0; i < kPerClass; ++i)
+          write_image(root_ / split / name / (std::to_string(i) + ".png"), noise(rng));
+    for (int i = 0; i < 5; ++i)
+      foreign_.write_image(std::to_string(i) + ".png", cv::Scalar(10 * i, 200, 30), {20, 12});
+  }
+  ImageFolder scan(const Model& model) const {
+    DataConfig config = model.config.data;
+    config.reference_class = "intact";
+    return scan_image_folder(root_.path(), config, /*seed=*/1);
+  }
+  TempFolder root_, foreign_;
+};
+
+TEST_F(DoubtTest, AgreesWithASlowLoop) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  DoubtOptions options;
+  options.foreign = foreign_.path();
+  options.batch = 3;
+  const DoubtResults results = measure_doubt(model, folder, options);
+  EXPECT_EQ(results.images, 2 * kPerClass);
+  EXPECT_EQ(results.validation_images, 2 * kPerClass);
+
+  std::vector<double> doubts;
+  std::vector<bool> errors;
+  for (const auto& record : folder.split(Split::kTest)) {
+    const DoubtScores scores =
+        doubt_scores(model, to_tensor(read_image(record.image)).unsqueeze(0));
+    doubts.push_back(scores.at("fake_logit").item<double>());
+    errors.push_back(scores.logits.argmax().item<int64_t>() != record.label);
+  }
+  double pairs = 0, wins = 0;
+  for (size_t i = 0; i < doubts.size(); ++i)
+    for (size_t j = 0; j < doubts.size(); ++j)
+      if (errors[i] && !errors[j]) {
+        ++pairs;
+        wins += doubts[i] > doubts[j] ? 1.0 : doubts[i] == doubts[j] ? 0.5 : 0.0;
+      }
+  EXPECT_EQ(results.wrong, std::count(errors.begin(), errors.end(), true));
+  ASSERT_GT(pairs, 0);
+  for (const auto& score : results.scores) {
+    EXPECT_EQ(score.risks.size(), doubts.size());
+    if (score.score == "fake_logit") {
+      EXPECT_NEAR(score.auroc, wins / pairs, 1e-6);
+    }
+  }
+  std::vector<std::string> kinds;
+  for (const auto& kind : results.strange) {
+    kinds.push_back(kind.name);
+    EXPECT_EQ(kind.scores.size(), results.scores.size());
+    EXPECT_EQ(kind.images, kind.name == "foreign" ? 5 : 2 * kPerClass);
+  }
+  EXPECT_EQ(kinds, (std::vector<std::string>{"attacked", "attacked, adaptive", "counterfactual",
+                                             "blurred", "noisy", "jpeg", "foreign"}));
+  const auto json = nlohmann::json::parse(to_json(results));
+  EXPECT_EQ(json["strange"].size(), 7u);
+  EXPECT_NE(to_text(results).find("fake_logit"), std::string::npos);
+}
+
+TEST_F(DoubtTest, ClassifiersAreMeasuredToo) {
+  const Model model = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  const DoubtResults results = measure_doubt(model, scan(model), {});
+  EXPECT_EQ(results.strange.size(), 4u);
+  EXPECT_EQ(results.scores.front().score, "max_softmax");
+}
+
+TEST_F(DoubtTest, TheRejectThresholdLetsThePromisedShareThrough) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  for (const double accept : {0.5, 0.75, 1.0}) {
+    const double threshold =
+        choose_reject_threshold(model, folder, RejectScore::kFakeLogit, accept);
+    int passed = 0;
+    for (const auto& record : folder.split(Split::kVal))
+      passed += doubt_scores(model, to_tensor(read_image(record.image)).unsqueeze(0))
+                    .at("fake_logit")
+                    .item<double>() <= threshold + 1e-5;
+    EXPECT_EQ(passed, static_cast<int>(std::ceil(accept * 2 * kPerClass)));
+  }
+}
+
+}  // namespace
+}  // namespace flipside

@@ -1,0 +1,115 @@
+#include "flipside/explain/uncertainty.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "flipside/core/error.h"
+#include "flipside/explain/explainer.h"
+
+namespace flipside {
+namespace {
+
+Tensor host(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat64); }
+
+/// Scores of class logits [N,K] alone.
+void add_class_scores(DoubtScores& scores, std::vector<Tensor>& columns) {
+  const Tensor log_probs = scores.logits.log_softmax(/*dim=*/1), probs = log_probs.exp();
+  const Tensor sorted = std::get<0>(probs.sort(/*dim=*/1, /*descending=*/true));
+  const auto add = [&](const char* name, const Tensor& column) {
+    scores.names.push_back(name);
+    columns.push_back(column);
+  };
+  // 1 - max as the sum of the others: near 1 the difference would lose its digits.
+  add("max_softmax", sorted.slice(1, 1).sum(/*dim=*/1));
+  add("entropy", -(probs * log_probs).nan_to_num(0.0).sum(/*dim=*/1));
+  add("margin", 1 - (sorted.select(1, 0) - sorted.select(1, 1)));
+  add("energy", -scores.logits.logsumexp(/*dim=*/1));
+}
+
+}  // namespace
+
+Tensor DoubtScores::at(const std::string& name) const {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    fail(ErrorCode::kArgument, "doubt score \"{}\" does not exist; there are {}", name,
+         fmt::join(names, ", "));
+  return values.select(/*dim=*/1, found - names.begin());
+}
+
+DoubtScores doubt_scores(const Model& model, const Tensor& images) {
+  torch::NoGradGuard no_grad;
+  if (!model.discriminator)
+    fail(ErrorCode::kArgument,
+         "a segmenter has no classes to doubt; give a classifier or a "
+         "counterfactual model");
+  Discriminator discriminator = model.discriminator;
+  const auto device = discriminator->parameters().front().device();
+  const Tensor x = images.to(device, torch::kFloat32).contiguous(kChannelsLast);
+  const Tensor logits = host(discriminator->forward(x));
+  const int64_t num_classes = model.num_classes();
+  DoubtScores scores;
+  scores.logits = logits.slice(1, 0, num_classes).contiguous();
+  std::vector<Tensor> columns;
+  add_class_scores(scores, columns);
+  if (model.config.model.kind == ModelKind::kCounterfactual) {
+    Generator generator = model.generator;
+    const Explainer explainer(model);
+    const Tensor probs = scores.logits.softmax(/*dim=*/1);
+    const Tensor fake = fakeness(logits, model.config.model.fake_head);
+    const Tensor predicted = probs.argmax(/*dim=*/1).to(device);
+    const Tensor target = explainer.default_targets(probs).to(device);
+    const GeneratorResult there = generator->forward(x, target);
+    const Tensor back = generator->forward(there.counterfactual, predicted).counterfactual;
+    const Tensor head = host(there.class_logits).softmax(/*dim=*/1);
+    const auto add = [&](const char* name, const Tensor& column) {
+      scores.names.push_back(name);
+      columns.push_back(column);
+    };
+    add("fakeness", fake);
+    add("fake_logit", logits.select(1, num_classes));
+    add("joint", 1 - probs.amax(/*dim=*/1) * (1 - fake));
+    add("disagreement", 0.5 * (probs - head).abs().sum(/*dim=*/1));
+    add("cycle_error", host((back - x).abs().flatten(1).mean(/*dim=*/1)));
+  }
+  scores.values = torch::stack(columns, /*dim=*/1);
+  return scores;
+}
+
+Tensor DoubtCombination::standardise(const Tensor& values) const {
+  return (values - mean_) / deviation_;
+}
+
+std::optional<DoubtCombination> DoubtCombination::fit(const Tensor& values, const Tensor& wrong) {
+  const auto errors = wrong.sum().item<int64_t>();
+  if (errors < 2 || wrong.numel() - errors < 2) return std::nullopt;
+  constexpr double kRidge = 1.0;  // as if each weight were a draw of deviation 1
+  constexpr int kSteps = 50;      // Newton's method needs about ten
+  DoubtCombination result;
+  result.mean_ = values.mean(/*dim=*/0);
+  result.deviation_ = values.std(/*dim=*/0, /*unbiased=*/false).clamp_min(1e-12);
+  const int64_t n = values.size(0), s = values.size(1);
+  const Tensor x = torch::cat({result.standardise(values), torch::ones({n, 1}, torch::kDouble)}, 1);
+  const Tensor y = wrong.to(torch::kDouble);
+  Tensor penalty = kRidge * torch::eye(s + 1, torch::kDouble);
+  penalty[s][s] = 1e-9;  // the bias is free
+  Tensor w = torch::zeros({s + 1}, torch::kDouble);
+  for (int step = 0; step < kSteps; ++step) {
+    const Tensor p = x.mv(w).sigmoid();
+    const Tensor gradient = x.t().mv(p - y) + penalty.mv(w);
+    const Tensor curvature = (p * (1 - p)).clamp_min(1e-9).unsqueeze(1);
+    const Tensor hessian = x.t().mm(x * curvature) + penalty;
+    const Tensor move = torch::linalg_solve(hessian, gradient);
+    w = w - move.clamp(-2.0, 2.0);  // bounded: a full step may overshoot where p saturates
+    if (move.abs().max().item<double>() < 1e-9) break;
+  }
+  result.weights_ = w.slice(0, 0, s).clone();
+  result.bias_ = w[s].item<double>();
+  return result;
+}
+
+Tensor DoubtCombination::operator()(const Tensor& values) const {
+  return (standardise(values).mv(weights_) + bias_).sigmoid();
+}
+
+}  // namespace flipside
