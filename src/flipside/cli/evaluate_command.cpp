@@ -1,10 +1,14 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "flipside/cli/commands.h"
+#include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
+#include "flipside/report/doubt_plot.h"
 
 namespace flipside {
 namespace {
@@ -13,9 +17,27 @@ struct EvaluateArguments {
   std::string run, data, judge, json;
   Split split = Split::kTest;
   int64_t batch = 32;
+  bool uncertainty = false;
+  std::string foreign, plot;
+  double eps = 4;  ///< in 1/255
 };
 
+/// The measures of uncertainty, with their plot where it is asked for.
+DoubtResults run_doubt(const EvaluateArguments& arguments, const Model& model,
+                       const ImageFolder& folder) {
+  DoubtOptions options;
+  options.split = arguments.split;
+  options.foreign = arguments.foreign;
+  options.eps = arguments.eps / 255;
+  options.batch = arguments.batch;
+  const DoubtResults doubt = measure_doubt(model, folder, options);
+  if (!arguments.plot.empty()) atomic_write(arguments.plot, risk_coverage_svg(doubt));
+  return doubt;
+}
+
 void run_evaluate(const EvaluateArguments& arguments) {
+  if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
+    fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
   const Model model = load_model(arguments.run);
   // The run's own seed and fractions, so that a folder without splits is split as in training.
   DataConfig data = model.config.data;
@@ -28,9 +50,16 @@ void run_evaluate(const EvaluateArguments& arguments) {
   options.judge = judge ? &*judge : nullptr;
   options.batch = arguments.batch;
   const Results results = evaluate(model, folder, options);
-  if (!arguments.json.empty() && arguments.json != "-")
-    atomic_write(arguments.json, to_json(results));
-  std::fputs((arguments.json == "-" ? to_json(results) : to_text(results)).c_str(), stdout);
+  std::string json = to_json(results), text = to_text(results);
+  if (arguments.uncertainty) {
+    const DoubtResults doubt = run_doubt(arguments, model, folder);
+    auto both = nlohmann::ordered_json::parse(json);
+    both["uncertainty"] = nlohmann::ordered_json::parse(to_json(doubt));
+    json = both.dump(2) + "\n";
+    text += to_text(doubt);
+  }
+  if (!arguments.json.empty() && arguments.json != "-") atomic_write(arguments.json, json);
+  std::fputs((arguments.json == "-" ? json : text).c_str(), stdout);
 }
 
 }  // namespace
@@ -53,6 +82,19 @@ void add_evaluate_command(CLI::App& app) {
       ->type_name("FILE");
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 32)")
       ->check(CLI::Range(1, 1024))
+      ->type_name("");
+  command->add_flag("--uncertainty", arguments->uncertainty,
+                    "measure the scores of doubt: wrong answers, attacked and strange images");
+  command
+      ->add_option("--foreign", arguments->foreign,
+                   "with --uncertainty: images of something else that the model should doubt")
+      ->type_name("DIR");
+  command->add_option("--plot", arguments->plot, "with --uncertainty: write risk against coverage")
+      ->type_name("FILE.svg");
+  command
+      ->add_option("--attack-eps", arguments->eps,
+                   "with --uncertainty: bound of its attacks in 1/255 (default 4)")
+      ->check(CLI::Range(0.0, 255.0))
       ->type_name("");
   command->callback([arguments] { run_evaluate(*arguments); });
 }

@@ -1,0 +1,289 @@
+#include <sys/stat.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "flipside/cli/commands.h"
+#include "flipside/core/error.h"
+#include "flipside/core/file.h"
+#include "flipside/core/log.h"
+#include "flipside/data/loader.h"
+#include "flipside/eval/doubt.h"
+#include "flipside/eval/evaluator.h"
+#include "flipside/eval/robustness.h"
+#include "flipside/report/attack_files.h"
+
+namespace flipside {
+namespace {
+
+constexpr int64_t kPictures = 8;  // attacked images drawn
+
+struct AttackArguments {
+  std::string run, data, on = "discriminator", json, out;
+  Split split = Split::kTest;
+  SuiteOptions suite;
+  std::vector<double> eps;  ///< as given: in 1/255 for L-inf
+  RejectScore reject_score = RejectScore::kFakeness;
+  double accept = 0.95;
+  int64_t limit = 200;
+};
+
+/// One suite to run: a name for people and for the stored state.
+struct Trial {
+  std::string name, key;
+  Victim victim, judge;
+};
+
+std::vector<Trial> make_trials(const Model& model, const AttackArguments& arguments,
+                               double threshold) {
+  if (arguments.on == "head") {
+    const Victim head = head_victim(model);
+    return {{"generator's head", "head", head, head}};
+  }
+  const Victim classes = class_victim(model);
+  if (arguments.on == "discriminator") {
+    const bool classifier = model.config.model.kind == ModelKind::kClassifier;
+    return {{classifier ? "classifier" : "discriminator, real classes", "discriminator", classes,
+             classes}};
+  }
+  const Victim reject = reject_victim(model, arguments.reject_score, threshold);
+  return {{"reject option, attacker sees the real classes only", "reject_unaware", classes, reject},
+          {"reject option, adaptive attacker", "reject_adaptive", reject, reject}};
+}
+
+/// The images to attack, spread evenly over the split.
+Batch load_images(const ImageFolder& folder, const DataConfig& config, Split split, int64_t limit) {
+  EvalLoader loader(folder, split, config, /*batch=*/1);
+  const int64_t count = limit > 0 ? std::min(limit, loader.size()) : loader.size();
+  if (count == 0)
+    fail(ErrorCode::kData, "{}: no readable image in split {}; choose another with --split",
+         folder.root.string(), to_string(split));
+  std::vector<Tensor> images, labels;
+  int64_t place = 0;
+  for (Batch one; loader.next(one); ++place) {
+    if (static_cast<int64_t>(images.size()) * loader.size() / count != place) continue;
+    images.push_back(one.images);
+    labels.push_back(one.labels);
+    if (static_cast<int64_t>(images.size()) == count) break;
+  }
+  return {torch::cat(images), torch::cat(labels), {}, {}};
+}
+
+/// What must be the same for stored results to be gone on with.
+std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
+  struct stat status {};
+  fs::path checkpoint = arguments.run;
+  if (fs::is_directory(checkpoint)) {
+    const fs::path best = checkpoint / "best.safetensors";
+    checkpoint = fs::exists(best) ? best : checkpoint / "last.safetensors";
+  }
+  stat(checkpoint.c_str(), &status);
+  const SuiteOptions& suite = arguments.suite;
+  return nlohmann::json{{"run", fs::absolute(checkpoint).string()},
+                        {"changed", static_cast<int64_t>(status.st_mtime)},
+                        {"data", fs::absolute(arguments.data).string()},
+                        {"pixels", images.images.to(torch::kDouble).sum().item<double>()},
+                        {"split", to_string(arguments.split)},
+                        {"images", images.images.size(0)},
+                        {"on", arguments.on},
+                        {"accept", arguments.accept},
+                        {"reject_score", static_cast<int>(arguments.reject_score)},
+                        {"norm", to_string(suite.norm)},
+                        {"eps", suite.eps},
+                        {"steps", suite.steps},
+                        {"restarts", suite.restarts},
+                        {"queries", suite.queries},
+                        {"alone", suite.alone},
+                        {"seed", suite.seed}}
+      .dump();
+}
+
+/// Partial results in the out folder: one file per trial, rewritten after every batch.
+class StoredRecords {
+ public:
+  StoredRecords(const fs::path& out, const std::string& fingerprint) : out_(out) {
+    if (out_.empty()) return;
+    const fs::path file = out_ / "state.json";
+    if (!fs::exists(file)) {
+      atomic_write(file, fingerprint);
+    } else if (read_file(file) != fingerprint) {
+      fail(ErrorCode::kUsage,
+           "{}: holds the attack of another model, data or options; choose another --out",
+           out_.string());
+    }
+  }
+  SuiteRecord load(const Trial& trial) const {
+    if (out_.empty() || !fs::exists(file(trial))) return {};
+    return suite_record_from_json(read_file(file(trial)));
+  }
+  void save(const Trial& trial, const SuiteRecord& record) const {
+    if (!out_.empty()) atomic_write(file(trial), to_json(record));
+  }
+
+ private:
+  fs::path file(const Trial& trial) const { return out_ / ("state_" + trial.key + ".json"); }
+  fs::path out_;
+};
+
+Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
+                     const StoredRecords& stored) {
+  const int64_t n = images.images.size(0);
+  int64_t num_logits = 0;
+  {
+    torch::NoGradGuard no_grad;
+    num_logits = trial.victim.logits(images.images.slice(0, 0, 1)).size(1);
+  }
+  const auto stages = static_cast<int64_t>(
+      options.eps.size() * suite_attacks(num_logits, trial.judge.num_classes).size());
+  Progress progress(trial.key, std::max<int64_t>(1, stages * n), "img");
+  const SuiteRecord record =
+      run_suite(trial.victim, trial.judge, images.images, images.labels, options,
+                stored.load(trial), [&](const SuiteRecord& partial, int64_t count) {
+                  stored.save(trial, partial);
+                  const Stage& stage = partial.stages.back();
+                  progress.advance(count, fmt::format("{} eps {:.4g}", stage.attack, stage.eps));
+                });
+  progress.finish();
+  info("{}: looking for signs of hidden gradients", trial.key);
+  std::vector<Warning> warnings = check_victim(trial.victim, images.images, images.labels, options);
+  for (auto& warning : check_record(record)) warnings.push_back(std::move(warning));
+  return summarise(record, options.eps, trial.name, std::move(warnings));
+}
+
+void write_files(const fs::path& out, const RobustnessReport& report,
+                 const std::vector<Trial>& trials, const Batch& images,
+                 const SuiteOptions& options) {
+  atomic_write(out / "attack.json", to_json(report));
+  const int64_t n = images.images.size(0), count = std::min(n, kPictures);
+  const Tensor rows = (torch::arange(count, torch::kInt64) * n).div(count, "floor");
+  for (size_t i = 0; i < trials.size(); ++i) {
+    atomic_write(out / (trials[i].key + ".svg"), robustness_svg(report.victims[i], options.norm));
+    draw_attacked(out / (trials[i].key + ".png"), trials[i].victim,
+                  images.images.index_select(0, rows), images.labels.index_select(0, rows),
+                  report.class_names, options);
+  }
+}
+
+/// The bounds as the suite takes them: rising, in [0,1] units, without 0, which is no attack.
+std::vector<double> suite_bounds(const AttackArguments& arguments) {
+  const bool linf = arguments.suite.norm == Norm::kLinf;
+  std::vector<double> given = arguments.eps;
+  if (given.empty())
+    given = linf ? std::vector<double>{1, 2, 4, 8} : std::vector<double>{0.25, 0.5, 1, 2};
+  std::set<double> bounds;
+  for (double eps : given)
+    if (eps > 0) bounds.insert(eps / (linf ? 255 : 1));
+  return {bounds.begin(), bounds.end()};
+}
+
+void run_attack_command(AttackArguments arguments) {
+  arguments.suite.eps = suite_bounds(arguments);
+  const Model model = load_model(arguments.run);
+  if (model.config.model.kind != ModelKind::kCounterfactual && arguments.on != "discriminator")
+    fail(ErrorCode::kUsage, "--on {}: only a counterfactual model has it; leave --on out",
+         arguments.on);
+  DataConfig data = model.config.data;
+  data.reference_class = model.class_names.at(model.reference_class);
+  const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
+  require_model_classes(folder, model);
+  const Batch images = load_images(folder, data, arguments.split, arguments.limit);
+  RobustnessReport report;
+  report.norm = arguments.suite.norm;
+  report.split = to_string(arguments.split);
+  report.images = images.images.size(0);
+  report.class_names = model.class_names;
+  report.options = arguments.suite;
+  if (arguments.on == "reject")
+    report.reject_threshold =
+        choose_reject_threshold(model, folder, arguments.reject_score, arguments.accept);
+  const auto trials = make_trials(model, arguments, report.reject_threshold.value_or(1.0));
+  const StoredRecords stored(arguments.out, fingerprint(arguments, images));
+  for (const auto& trial : trials)
+    report.victims.push_back(run_trial(trial, images, arguments.suite, stored));
+  if (!arguments.out.empty()) write_files(arguments.out, report, trials, images, arguments.suite);
+  if (!arguments.json.empty() && arguments.json != "-")
+    atomic_write(arguments.json, to_json(report));
+  std::fputs((arguments.json == "-" ? to_json(report) : to_text(report)).c_str(), stdout);
+}
+
+void add_budget_options(CLI::App& command, const std::shared_ptr<AttackArguments>& arguments) {
+  SuiteOptions& suite = arguments->suite;
+  const auto add_count = [&](const char* flag, int64_t& value, const char* help, int64_t most) {
+    command.add_option(flag, value, help)
+        ->check(CLI::Range(int64_t{1}, most))
+        ->capture_default_str()
+        ->type_name("");
+  };
+  add_count("--steps", suite.steps, "of APGD and FAB", 100000);
+  add_count("--restarts", suite.restarts, "of APGD and FAB", 1000);
+  add_count("--queries", suite.queries, "of Square, per image", 1000000);
+  add_count("--batch", suite.batch, "images per pass", 1024);
+  command
+      .add_option("--limit", arguments->limit,
+                  "attack this many images, spread over the split; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->type_name("");
+  command.add_flag("--alone", suite.alone,
+                   "each attack on every image, also those that another one has broken");
+  command.add_option("--seed", suite.seed, "same seed, same attack")
+      ->capture_default_str()
+      ->type_name("");
+}
+
+}  // namespace
+
+void add_attack_command(CLI::App& app) {
+  auto* command =
+      app.add_subcommand("attack", "Measure a model under attack, worst case per image");
+  auto arguments = std::make_shared<AttackArguments>();
+  command->add_option("RUN", arguments->run, "run folder or checkpoint")->required();
+  command->add_option("DIR", arguments->data, "folder with one folder of images per class")
+      ->required();
+  command->add_option("--norm", arguments->suite.norm, "linf (default) or l2")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Norm>{{"linf", Norm::kLinf}, {"l2", Norm::kL2}}))
+      ->type_name("NORM");
+  command
+      ->add_option(
+          "--eps", arguments->eps,
+          "bounds: in 1/255 for linf (default 0,1,2,4,8), lengths of change of [0,1] values "
+          "for l2 (default 0,0.25,0.5,1,2)")
+      ->delimiter(',')
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("E,E,...");
+  command
+      ->add_option("--on", arguments->on,
+                   "discriminator (default; or the classifier), head, or reject: the discriminator "
+                   "with fakeness as rejection, by attackers who do not know of it and who do")
+      ->check(CLI::IsMember({"discriminator", "head", "reject"}))
+      ->type_name("WHAT");
+  command->add_option("--reject-score", arguments->reject_score, "fakeness (default) or logit")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, RejectScore>{
+          {"fakeness", RejectScore::kFakeness}, {"logit", RejectScore::kFakeLogit}}))
+      ->type_name("SCORE");
+  command
+      ->add_option("--accept", arguments->accept,
+                   "share of clean validation images that the reject threshold lets through")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str()
+      ->type_name("");
+  command->add_option("--split", arguments->split, "test (default), val or train")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
+          {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
+      ->type_name("SPLIT");
+  add_budget_options(*command, arguments);
+  command->add_option("--json", arguments->json, "write JSON to this file; -: print it instead")
+      ->type_name("FILE");
+  command
+      ->add_option("--out", arguments->out,
+                   "folder for curves, pictures and partial results; the same command goes on")
+      ->type_name("FOLDER");
+  command->callback([arguments] { run_attack_command(*arguments); });
+}
+
+}  // namespace flipside
