@@ -32,6 +32,7 @@ template <typename AnyModel, typename Visit>
 void for_each_network(AnyModel& model, Visit visit) {
   if (model.generator) visit("generator.", *model.generator);
   if (model.discriminator) visit("discriminator.", *model.discriminator);
+  if (model.critic) visit("critic.", *model.critic);
   if (model.segmenter) visit("segmenter.", *model.segmenter);
 }
 
@@ -62,6 +63,8 @@ Model make_model(const Config& config, std::vector<std::string> class_names,
     case ModelKind::kCounterfactual:
       model.generator = Generator(config.model, num_classes);
       model.discriminator = Discriminator(config.model, num_classes + 1);
+      if (config.model.critic == Critic::kSeparate)
+        model.critic = Discriminator(config.model, num_classes);
       break;
     case ModelKind::kClassifier:
       model.discriminator = Discriminator(config.model, num_classes);

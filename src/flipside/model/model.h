@@ -22,7 +22,8 @@ struct Thresholds {
 
 /// What a checkpoint holds, whole: no flag is needed to load it. Which networks exist depends on
 /// `config.model.kind`: generator and discriminator (K+1), discriminator alone (K outputs, the
-/// classifier), or segmenter alone.
+/// classifier), or segmenter alone. A separate critic (K outputs: "generated" for each class that
+/// an image claims to be of) exists where the configuration asks for one.
 struct Model {
   Config config;
   std::vector<std::string> class_names;  ///< K
@@ -30,6 +31,7 @@ struct Model {
   Thresholds thresholds;
   Generator generator{nullptr};
   Discriminator discriminator{nullptr};
+  Discriminator critic{nullptr};
   Segmenter segmenter{nullptr};
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
