@@ -60,8 +60,9 @@ struct EvaluateOptions {
   Split split = Split::kTest;
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
-  bool darkness = true;      ///< measure the trivial darkness map too
-  bool faithfulness = true;  ///< deletion, insertion and COUT: 17 passes more of each classifier
+  bool darkness = true;  ///< measure the trivial darkness map too
+  bool faithfulness =
+      true;  ///< deletion, insertion and COUT: 19 passes of each classifier over defect images
 };
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards

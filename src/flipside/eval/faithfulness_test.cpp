@@ -12,13 +12,13 @@
 namespace flipside {
 namespace {
 
-constexpr int64_t kImages = 6, kSide = 5, kPixels = kSide * kSide;
+constexpr int64_t kImages = 24, kSide = 5, kPixels = kSide * kSide;
 
 /// Class 1 (the target) where the weighted sum of the pixels is large.
 Tensor probabilities(const Tensor& images) {
   torch::manual_seed(2);
   const Tensor weights = torch::randn({1, 3, kSide, kSide});
-  const Tensor logit = (weights * images).sum({1, 2, 3});
+  const Tensor logit = (weights * (images - 0.5)).sum({1, 2, 3});
   return torch::stack({torch::sigmoid(-logit), torch::sigmoid(logit)}, /*dim=*/1);
 }
 
