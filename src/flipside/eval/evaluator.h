@@ -61,8 +61,8 @@ struct EvaluateOptions {
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
   bool darkness = true;  ///< measure the trivial darkness map too
-  bool faithfulness =
-      true;  ///< deletion, insertion and COUT: 19 passes of each classifier over defect images
+  /// Measure deletion, insertion and COUT: 19 passes of each classifier over the defect images.
+  bool faithfulness = true;
 };
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards
