@@ -122,6 +122,25 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
   EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
 }
 
+TEST_F(Program, CompareChoosesASettingThatExplainTakes) {
+  const std::string command = "compare " + run() + " " + data() +
+                              " --methods layer_cam,counterfactual,darkness --limit 3 --json " +
+                              path("compare.json");
+  const ProgramResult compared = run_program(command);
+  ASSERT_EQ(compared.exit_code, 0) << compared.err;
+  EXPECT_THAT(compared.out, HasSubstr("layer_cam"));
+  EXPECT_EQ(json::parse(read_file(path("compare.json"))).at("methods").size(), 3u);
+  const std::string explain = "explain " + run() + " " + data() + "/test/crack --out ";
+  const ProgramResult shown =
+      run_program(explain + path("cam") + " --method layer_cam --setting " + path("compare.json"));
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(read_file(path("cam") + "/results.jsonl"), HasSubstr("layer_cam"));
+  expect_refused(explain + path("o") + " --method rise --setting " + path("compare.json"), 2,
+                 "rise");
+  expect_refused(explain + path("o") + " --method magic", 2, "smooth_grad");
+  expect_refused("compare " + run() + " " + data() + " --methods magic", 2, "magic");
+}
+
 TEST_F(Program, OneBadImageIsReportedAndSkipped) {
   const fs::path images = path("mixed");
   fs::copy(data() + "/test/crack", images);

@@ -8,6 +8,7 @@ void add_commands(CLI::App& app) {
   add_train_command(app);
   add_evaluate_command(app);
   add_explain_command(app);
+  add_compare_command(app);
 }
 
 }  // namespace flipside

@@ -7,6 +7,7 @@ class App;
 namespace flipside {
 
 // Each registers one subcommand; its callback does the work and throws `Error`.
+void add_compare_command(CLI::App& app);
 void add_data_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_explain_command(CLI::App& app);

@@ -3,31 +3,60 @@
 #include "flipside/cli/commands.h"
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/eval/comparison.h"
+#include "flipside/report/attribution_files.h"
 #include "flipside/report/explain_files.h"
 
 namespace flipside {
 namespace {
 
 struct ExplainArguments {
-  std::string run, out, target;
+  std::string run, out, target, method = "counterfactual", setting, sign = "positive";
   std::vector<std::string> inputs;
   double sensitivity = 1.0;
-  int64_t batch = 16;
+  int64_t batch = 16, layer = -1;
   int threads = 0;
 };
+
+int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
+                              const ExplainArguments& arguments) {
+  const Explainer explainer(std::move(model), arguments.sensitivity);
+  ExplainFilesOptions options;
+  options.batch = arguments.batch;
+  if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
+  return explain_files(explainer, files, arguments.out, options);
+}
+
+int64_t write_maps(const Model& model, const std::vector<ImageFile>& files,
+                   AttributionMethod method, const ExplainArguments& arguments) {
+  AttributionFilesOptions options;
+  options.method = method;
+  options.batch = arguments.batch;
+  options.sensitivity = arguments.sensitivity;
+  options.setting.sign = sign_named(arguments.sign);
+  options.setting.attribution.layer = arguments.layer;
+  if (!arguments.setting.empty()) {
+    const StoredSetting stored = stored_setting(read_file(arguments.setting), method);
+    options.setting = stored.setting;
+    options.threshold = stored.tuned;
+  }
+  if (!arguments.target.empty()) options.target = class_index(model, arguments.target);
+  return attribute_files(model, files, arguments.out, options);
+}
 
 void run_explain(const ExplainArguments& arguments) {
   if (arguments.threads > 0) configure_runtime(arguments.threads);
   if (!(arguments.sensitivity > 0))
     fail(ErrorCode::kUsage, "--sensitivity {}: must be > 0; 1 is the trained threshold",
          arguments.sensitivity);
-  const Explainer explainer(load_model(arguments.run), arguments.sensitivity);
-  ExplainFilesOptions options;
-  options.batch = arguments.batch;
-  if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
+  const AttributionMethod method = method_named(arguments.method);
+  Model model = load_model(arguments.run);
   const auto files = list_images({arguments.inputs.begin(), arguments.inputs.end()}, arguments.out);
-  const int64_t unreadable = explain_files(explainer, files, arguments.out, options);
+  const int64_t unreadable = method == AttributionMethod::kCounterfactual
+                                 ? write_counterfactuals(std::move(model), files, arguments)
+                                 : write_maps(model, files, method, arguments);
   info("{} images explained into {}", static_cast<int64_t>(files.size()) - unreadable,
        arguments.out);
   if (unreadable > 0)
@@ -41,7 +70,8 @@ void run_explain(const ExplainArguments& arguments) {
 void add_explain_command(CLI::App& app) {
   auto* command = app.add_subcommand("explain", "Class, counterfactual and defect mask of images");
   auto arguments = std::make_shared<ExplainArguments>();
-  command->add_option("RUN", arguments->run, "run folder or checkpoint of a counterfactual model")
+  command
+      ->add_option("RUN", arguments->run, "run folder or checkpoint; a classifier needs --method")
       ->required();
   command->add_option("IMAGE", arguments->inputs, "image files and folders of images")->required();
   command->add_option("--out", arguments->out, "folder for results.jsonl and the pictures")
@@ -52,6 +82,23 @@ void add_explain_command(CLI::App& app) {
                    "class of the counterfactuals (default: the reference class for defects, the "
                    "most probable defect class for good parts)")
       ->type_name("CLASS");
+  command
+      ->add_option(
+          "--method", arguments->method,
+          "map to show: counterfactual (default), grad_cam, grad_cam_pp, layer_cam, "
+          "integrated_gradients, input_x_gradient, smooth_grad, rise, occlusion, darkness; "
+          "all but the first work on classifiers too, with --target the class explained "
+          "(default: the predicted one)")
+      ->type_name("NAME");
+  command
+      ->add_option("--setting", arguments->setting,
+                   "take the method's setting and threshold from this file of compare --json "
+                   "(default: the library's, threshold by Otsu on each image)")
+      ->type_name("FILE");
+  command->add_option("--layer", arguments->layer, "of the CAMs: level of the network (-1: last)")
+      ->type_name("");
+  command->add_option("--sign", arguments->sign, "positive (default), negative or absolute")
+      ->type_name("");
   command
       ->add_option("--sensitivity", arguments->sensitivity,
                    "2 marks changes twice as faint as the trained threshold, 0.5 half (> 0; "

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/text_table.h"
 
 namespace flipside {
 namespace {
@@ -25,26 +26,11 @@ Json mask_json(const std::optional<MaskScores>& scores) {
           {"recall", scores->recall}};
 }
 
-std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
-std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
-
-/// Rows of cells: the first column to the left, the others to the right, two spaces between.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) {
-      widths.resize(std::max(widths.size(), row.size()));
-      widths[i] = std::max(widths[i], row[i].size());
-    }
-  std::string text;
-  for (const auto& row : rows) {
-    text += "  ";
-    for (size_t i = 0; i < row.size(); ++i)
-      text += i == 0 ? fmt::format("{:<{}}", row[i], widths[i])
-                     : fmt::format("  {:>{}}", row[i], widths[i]);
-    text += '\n';
-  }
-  return text;
+Json faithfulness_json(const std::optional<FaithfulnessScores>& scores) {
+  if (!scores) return Json();
+  return {{"images", scores->images},           {"deletion", scores->deletion},
+          {"flipped", scores->flipped},         {"insertion", scores->insertion},
+          {"cout_images", scores->cout_images}, {"cout", scores->cout}};
 }
 
 std::string class_text(const Results& results) {
@@ -95,6 +81,23 @@ std::string mask_text(const Results& results) {
          table(rows) + table(others);
 }
 
+std::string faithfulness_text(const Results& results) {
+  std::vector<std::vector<std::string>> rows{{"", "deletion", "insertion", "COUT"}};
+  const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& scores) {
+    if (scores)
+      rows.push_back(
+          {name, number(scores->deletion), number(scores->insertion), number(scores->cout)});
+  };
+  add("model", results.faithfulness);
+  add("judge", results.judge_faithfulness);
+  return fmt::format(
+             "faithfulness on {} defect images: prediction turned by the label-free mask alone, "
+             "and "
+             "turned back by it\n",
+             results.faithfulness->cout_images) +
+         table(rows);
+}
+
 std::string truth_text(const Results& results) {
   return "mean error to the true counterfactual (0 to 1)\n" +
          table({{"inside the defect", number(results.error_inside)},
@@ -110,6 +113,8 @@ std::string to_text(const Results& results) {
   if (!results.confusion.empty()) text += class_text(results);
   if (!results.flips.empty()) text += flip_text(results);
   if (results.mask_images > 0) text += mask_text(results);
+  if (results.faithfulness && results.faithfulness->cout_images > 0)
+    text += faithfulness_text(results);
   if (results.error_inside) text += truth_text(results);
   return text;
 }
@@ -141,6 +146,8 @@ std::string to_json(const Results& results) {
                   {"fixed", mask_json(results.fixed)},
                   {"pixel_average_precision", json_or_null(results.pixel_average_precision)},
                   {"darkness_iou", json_or_null(results.darkness_iou)},
+                  {"faithfulness", faithfulness_json(results.faithfulness)},
+                  {"judge_faithfulness", faithfulness_json(results.judge_faithfulness)},
                   {"error_inside", json_or_null(results.error_inside)},
                   {"error_outside", json_or_null(results.error_outside)}};
   return json.dump(2) + "\n";

@@ -1,6 +1,9 @@
 #include "flipside/model/model.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "flipside/core/error.h"
 
@@ -74,6 +77,15 @@ Model make_model(const Config& config, std::vector<std::string> class_names,
       break;
   }
   return model;
+}
+
+int64_t class_index(const Model& model, const std::string& name) {
+  const auto& names = model.class_names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    fail(ErrorCode::kUsage, "class \"{}\" does not exist; the model's classes are: {}", name,
+         fmt::join(names, ", "));
+  return found - names.begin();
 }
 
 TensorMap model_tensors(const Model& model) {

@@ -44,6 +44,9 @@ struct Model {
 Model make_model(const Config& config, std::vector<std::string> class_names,
                  int64_t reference_class);
 
+/// Index of a class by name; `Error(kUsage)` naming the classes there are.
+int64_t class_index(const Model& model, const std::string& name);
+
 /// Tensors by name, in name order.
 using TensorMap = std::map<std::string, Tensor>;
 
