@@ -108,7 +108,7 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
     const json entry = json::parse(line);
     for (const char* key :
          {"image", "predicted", "probabilities", "fakeness", "head_predicted", "target",
-          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "boxes"})
+          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "windows", "defects"})
       EXPECT_TRUE(entry.contains(key)) << key;
     const fs::path image = entry.at("image").get<std::string>();
     const fs::path base = fs::path(out) / image.parent_path().filename() / image.stem();

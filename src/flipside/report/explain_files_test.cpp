@@ -95,10 +95,10 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
     const Json& line = lines[i];
     std::vector<std::string> keys;
     for (const auto& item : line.items()) keys.push_back(item.key());
-    EXPECT_EQ(keys,
-              (std::vector<std::string>{"image", "predicted", "probabilities", "fakeness",
-                                        "head_predicted", "target", "counterfactual_predicted",
-                                        "counterfactual_fakeness", "mask_area", "boxes"}));
+    EXPECT_EQ(keys, (std::vector<std::string>{
+                        "image", "predicted", "probabilities", "fakeness", "head_predicted",
+                        "target", "counterfactual_predicted", "counterfactual_fakeness", "scale",
+                        "windows", "worst_window", "mask_area", "defects"}));
     EXPECT_EQ(line["image"], files[i].path.string());
     EXPECT_NEAR(line["probabilities"]["crack"].get<double>() +
                     line["probabilities"]["intact"].get<double>(),
@@ -107,7 +107,7 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
                 1e-9);
     EXPECT_NE(line["target"], line["predicted"]);
     int64_t area = 0;
-    for (const auto& box : line["boxes"]) area += box["area"].get<int64_t>();
+    for (const auto& defect : line["defects"]) area += defect["area_px"].get<int64_t>();
     EXPECT_EQ(area, cv::countNonZero(mask));
   }
   EXPECT_FALSE(read_image(data / "out/contact_sheet.png").empty());

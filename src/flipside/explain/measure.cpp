@@ -1,0 +1,162 @@
+#include "flipside/explain/measure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <opencv2/imgproc.hpp>
+
+#include "flipside/explain/thinning.h"
+
+namespace flipside {
+namespace {
+
+// Vossepoel and Smeulders 1982: least mean square error over straight lines of all directions.
+constexpr double kAxisLink = 0.980, kDiagonalLink = 1.406, kCorner = -0.091;
+
+/// Neighbours of the framed skeleton's pixel that a line goes on to, as bits: a diagonal one only
+/// where no pixel beside both bridges it.
+uint8_t links(const cv::Mat& skeleton, int x, int y) {
+  const uint8_t n = neighbour_bits(skeleton, x, y);
+  uint8_t result = n & 0x55;  // along the axes
+  for (int i = 1; i < 8; i += 2) {
+    const uint8_t beside = static_cast<uint8_t>(1 << (i - 1) | 1 << ((i + 1) & 7));
+    if ((n & beside) == 0) result |= n & static_cast<uint8_t>(1 << i);
+  }
+  return result;
+}
+
+int count_bits(uint8_t bits) {
+  int count = 0;
+  for (; bits != 0; bits = static_cast<uint8_t>(bits & (bits - 1))) ++count;
+  return count;
+}
+
+/// A mask with a border of zeros, so that every pixel has eight neighbours.
+cv::Mat framed(const cv::Mat& mask) {
+  cv::Mat result;
+  cv::copyMakeBorder(mask, result, 1, 1, 1, 1, cv::BORDER_CONSTANT, cv::Scalar(0));
+  return result;
+}
+
+template <typename Visit>
+void for_each_pixel(const cv::Mat& mask, Visit visit) {
+  for (int y = 1; y < mask.rows - 1; ++y)
+    for (int x = 1; x < mask.cols - 1; ++x)
+      if (mask.at<uint8_t>(y, x) != 0) visit(x, y);
+}
+
+/// Pixels from the line's end `start` up to the fork it leads to, which is not among them; empty
+/// where it leads to another end. `root` is the fork.
+std::vector<cv::Point> branch_from(const cv::Mat& skeleton, cv::Point start, cv::Point& root) {
+  std::vector<cv::Point> branch{start};
+  cv::Point before = start;
+  while (true) {
+    const cv::Point at = branch.back();
+    const uint8_t onward = links(skeleton, at.x, at.y);
+    cv::Point next = at;
+    for (int i = 0; i < 8; ++i) {
+      const cv::Point other(at.x + kNeighbours[i][0], at.y + kNeighbours[i][1]);
+      if ((onward >> i & 1) != 0 && other != before) next = other;
+    }
+    if (next == at) return {};
+    if (count_bits(links(skeleton, next.x, next.y)) > 2) {
+      root = next;
+      return branch;
+    }
+    before = at;
+    branch.push_back(next);
+  }
+}
+
+double distance(cv::Point a, cv::Point b) { return std::hypot(a.x - b.x, a.y - b.y); }
+
+/// Width of the region at each of its pixels: the diameter of the disc about it that touches the
+/// border. On pixels of half the size, where the middle of an even number of pixels is one too:
+/// the distance between centres there is the distance in halves to the border, plus one half.
+cv::Mat width_map(const cv::Mat& mask) {
+  cv::Mat fine, distances, widths(mask.size(), CV_32FC1);
+  cv::resize(framed(mask), fine, {}, 2, 2, cv::INTER_NEAREST);
+  cv::distanceTransform(fine, distances, cv::DIST_L2, cv::DIST_MASK_PRECISE);
+  for (int y = 0; y < mask.rows; ++y)
+    for (int x = 0; x < mask.cols; ++x) {
+      const auto* upper = distances.ptr<float>(2 * y + 2) + 2 * x + 2;
+      const auto* lower = distances.ptr<float>(2 * y + 3) + 2 * x + 2;
+      widths.at<float>(y, x) = std::max(std::max(upper[0], upper[1]), std::max(lower[0], lower[1]));
+    }
+  return widths;
+}
+
+/// What the pixel's links and corners add to the length of its line.
+double length_share(const cv::Mat& lines, int x, int y) {
+  const uint8_t here = links(lines, x, y);
+  const int along = count_bits(here & 0x55), across = count_bits(here & 0xaa);
+  const double length = (kAxisLink * along + kDiagonalLink * across) / 2;  // a link has two ends
+  return along == 1 && across == 1 ? length + kCorner : length;
+}
+
+/// Adds one pixel of the centre line; `region.mean_width` holds the sum until all are there.
+void add_pixel(const cv::Mat& skeleton, int x, int y, double width, Region& region) {
+  region.length += length_share(skeleton, x, y);
+  region.mean_width += width;
+  region.max_width = std::max(region.max_width, width);
+  // Thinning stops half a width before an end; a single pixel is both ends at once.
+  const int neighbours = count_bits(neighbour_bits(skeleton, x, y));
+  if (neighbours < 2) region.length += (2 - neighbours) * width / 2;
+}
+
+}  // namespace
+
+double skeleton_length(const cv::Mat& skeleton) {
+  const cv::Mat lines = framed(skeleton);
+  double length = 0;
+  for_each_pixel(lines, [&](int x, int y) { length += length_share(lines, x, y); });
+  return length;
+}
+
+void remove_spurs(cv::Mat& skeleton, const cv::Mat& width) {
+  bool changed = true;
+  while (changed) {
+    changed = false;
+    std::vector<std::vector<cv::Point>> spurs;
+    for_each_pixel(skeleton, [&](int x, int y) {
+      if (count_bits(links(skeleton, x, y)) != 1) return;
+      cv::Point root;
+      const auto branch = branch_from(skeleton, {x, y}, root);
+      if (branch.empty()) return;
+      const double reach = distance(branch.front(), root) + width.at<float>(y, x) / 2;
+      if (reach <= width.at<float>(root)) spurs.push_back(branch);
+    });
+    for (const auto& spur : spurs) {
+      for (const auto& pixel : spur) skeleton.at<uint8_t>(pixel) = 0;
+      changed = true;
+    }
+    if (changed) remove_corners(skeleton);
+  }
+}
+
+std::vector<Region> measure_regions(const cv::Mat& mask) {
+  cv::Mat labels, stats, centroids;
+  const int count = cv::connectedComponentsWithStats(mask, labels, stats, centroids, 8, CV_32S);
+  std::vector<Region> regions(count);
+  std::vector<int64_t> pixels(count);
+  // Regions do not touch, so one centre line and one width map serve all of them.
+  const cv::Mat width = framed(width_map(mask));
+  cv::Mat skeleton = framed(thin(mask));
+  remove_spurs(skeleton, width);
+  for_each_pixel(skeleton, [&](int x, int y) {
+    const int label = labels.at<int>(y - 1, x - 1);
+    add_pixel(skeleton, x, y, width.at<float>(y, x), regions[label]);
+    ++pixels[label];
+  });
+  for (int label = 1; label < count; ++label) {
+    const int* row = stats.ptr<int>(label);
+    regions[label].box = {row[cv::CC_STAT_LEFT], row[cv::CC_STAT_TOP], row[cv::CC_STAT_WIDTH],
+                          row[cv::CC_STAT_HEIGHT], row[cv::CC_STAT_AREA]};
+    regions[label].mean_width /= static_cast<double>(pixels[label]);
+  }
+  regions.erase(regions.begin());  // the background
+  std::stable_sort(regions.begin(), regions.end(),
+                   [](const Region& a, const Region& b) { return a.box.area > b.box.area; });
+  return regions;
+}
+
+}  // namespace flipside
