@@ -40,9 +40,9 @@ TEST(AtomicFile, SaysWhatIsInTheWay) {
   folder.write("file", "x");
   EXPECT_NE(message_of(ErrorCode::kIo, [&] { AtomicFile file(folder / "file/below"); }), "");
   fs::create_directory(folder / "folder");
-  EXPECT_NE(message_of(ErrorCode::kIo,
-                       [&] { atomic_write(folder / "folder", "x", Durability::kQuick); }),
-            "");
+  EXPECT_NE(
+      message_of(ErrorCode::kIo, [&] { atomic_write(folder / "folder", "x", Durability::kQuick); }),
+      "");
   EXPECT_EQ(files_in(folder.path()), 1);
 }
 

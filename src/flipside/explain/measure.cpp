@@ -136,14 +136,16 @@ void remove_spurs(cv::Mat& skeleton, const cv::Mat& width) {
 std::vector<Region> measure_regions(const cv::Mat& mask) {
   cv::Mat labels, stats, centroids;
   const int count = cv::connectedComponentsWithStats(mask, labels, stats, centroids, 8, CV_32S);
+  if (count <= 1) return {};
   std::vector<Region> regions(count);
   std::vector<int64_t> pixels(count);
   // Regions do not touch, so one centre line and one width map serve all of them.
-  const cv::Mat width = framed(width_map(mask));
-  cv::Mat skeleton = framed(thin(mask));
+  const cv::Rect used = cv::boundingRect(mask);
+  const cv::Mat width = framed(width_map(mask(used)));
+  cv::Mat skeleton = framed(thin(mask(used)));
   remove_spurs(skeleton, width);
   for_each_pixel(skeleton, [&](int x, int y) {
-    const int label = labels.at<int>(y - 1, x - 1);
+    const int label = labels.at<int>(used.y + y - 1, used.x + x - 1);
     add_pixel(skeleton, x, y, width.at<float>(y, x), regions[label]);
     ++pixels[label];
   });

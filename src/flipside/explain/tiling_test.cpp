@@ -30,9 +30,8 @@ Explainer lively_explainer() {
 Explanation explain_all(const Explainer& explainer, const cv::Mat& image, const TileGrid& grid) {
   std::vector<Tensor> windows;
   for (const auto& tile : grid.tiles()) windows.push_back(to_tensor(image(tile)));
-  return explainer.explain(
-      torch::stack(windows),
-      torch::full({static_cast<int64_t>(windows.size())}, 1, torch::kInt64));
+  return explainer.explain(torch::stack(windows),
+                           torch::full({static_cast<int64_t>(windows.size())}, 1, torch::kInt64));
 }
 
 double largest_difference(const cv::Mat& a, const cv::Mat& b) {
@@ -81,8 +80,8 @@ TEST(TileGrid, FallsOffSmoothlyAndNotAtTheImagesBorder) {
 }
 
 TEST(TileGrid, RefusesWindowsThatDoNotFit) {
-  for (const auto& [side, overlap] : std::vector<std::pair<int, int>>{{21, 4}, {0, 0}, {16, 9},
-                                                                      {16, -1}})
+  for (const auto& [side, overlap] :
+       std::vector<std::pair<int, int>>{{21, 4}, {0, 0}, {16, 9}, {16, -1}})
     EXPECT_NE(message_of(ErrorCode::kArgument,
                          [&, side = side, overlap = overlap] {
                            TileGrid({20, 30}, side, overlap);
@@ -166,8 +165,8 @@ TEST(ExplainInWindows, StreamedWindowsGiveWhatAllAtOnceGive) {
         explain_in_windows(explainer, image, 1.0, {0, batch, /*target=*/1});
     EXPECT_EQ(streamed.windows, grid.tiles());
     EXPECT_EQ(streamed.worst, worst);
-    EXPECT_TRUE(torch::allclose(streamed.verdict.probs[0],
-                                all.probs[static_cast<int64_t>(worst)], 1e-4, 1e-5));
+    EXPECT_TRUE(torch::allclose(streamed.verdict.probs[0], all.probs[static_cast<int64_t>(worst)],
+                                1e-4, 1e-5));
     // Batches of other sizes go through other kernels: equal up to float rounding.
     EXPECT_LT(largest_difference(streamed.saliency, saliency), 1e-4);
     EXPECT_LT(largest_difference(streamed.evidence, evidence), 1e-4);
@@ -226,8 +225,8 @@ TEST(ExplainInWindows, RefusesWindowsThatTheNetworksCannotTake) {
                          explain_in_windows(explainer, pattern({40, 40}, 1), 1.0, {17, 16, -1});
                        }),
             "");
-  EXPECT_EQ(
-      explain_in_windows(explainer, pattern({40, 40}, 1), 1.0, {40, 16, -1}).windows.size(), 1u);
+  EXPECT_EQ(explain_in_windows(explainer, pattern({40, 40}, 1), 1.0, {40, 16, -1}).windows.size(),
+            1u);
 }
 
 TEST(WindowedExplanation, NamesTheClassThatMostDefectWindowsSay) {
