@@ -9,8 +9,7 @@
 namespace flipside {
 namespace {
 
-// Vossepoel and Smeulders 1982: least mean square error over straight lines of all directions.
-constexpr double kAxisLink = 0.980, kDiagonalLink = 1.406, kCorner = -0.091;
+constexpr int kSmoothing = 4;  // pixels to each side: takes the steps out of slanted lines
 
 /// Neighbours of the framed skeleton's pixel that a line goes on to, as bits: a diagonal one only
 /// where no pixel beside both bridges it.
@@ -69,33 +68,76 @@ std::vector<cv::Point> branch_from(const cv::Mat& skeleton, cv::Point start, cv:
 
 double distance(cv::Point a, cv::Point b) { return std::hypot(a.x - b.x, a.y - b.y); }
 
-/// Width of the region at each of its pixels: the diameter of the disc about it that touches the
-/// border. On pixels of half the size, where the middle of an even number of pixels is one too:
-/// the distance between centres there is the distance in halves to the border, plus one half.
+/// Width of the region about each of its pixels: the diameter of the largest disc within it whose
+/// centre lies on the pixel or beside it, since thinning may miss the middle by a pixel. On pixels
+/// of half the size, where the middle of an even number of pixels is one too: from it to the centre
+/// of the first pixel outside it is as many half pixels as the region is wide in whole ones.
 cv::Mat width_map(const cv::Mat& mask) {
   cv::Mat fine, distances, widths(mask.size(), CV_32FC1);
   cv::resize(framed(mask), fine, {}, 2, 2, cv::INTER_NEAREST);
   cv::distanceTransform(fine, distances, cv::DIST_L2, cv::DIST_MASK_PRECISE);
-  for (int y = 0; y < mask.rows; ++y)
-    for (int x = 0; x < mask.cols; ++x) {
-      const auto* upper = distances.ptr<float>(2 * y + 2) + 2 * x + 2;
-      const auto* lower = distances.ptr<float>(2 * y + 3) + 2 * x + 2;
-      widths.at<float>(y, x) = std::max(std::max(upper[0], upper[1]), std::max(lower[0], lower[1]));
-    }
+  for (int y = 0; y < mask.rows; ++y) {
+    const auto* upper = distances.ptr<float>(2 * y + 2) + 2;
+    const auto* lower = distances.ptr<float>(2 * y + 3) + 2;
+    auto* width = widths.ptr<float>(y);
+    for (int x = 0; x < mask.cols; ++x, upper += 2, lower += 2)
+      width[x] = std::max(std::max(upper[0], upper[1]), std::max(lower[0], lower[1]));
+  }
+  cv::dilate(widths, widths, cv::Mat());  // maximum over 3x3 pixels
   return widths;
 }
 
-/// What the pixel's links and corners add to the length of its line.
-double length_share(const cv::Mat& lines, int x, int y) {
-  const uint8_t here = links(lines, x, y);
-  const int along = count_bits(here & 0x55), across = count_bits(here & 0xaa);
-  const double length = (kAxisLink * along + kDiagonalLink * across) / 2;  // a link has two ends
-  return along == 1 && across == 1 ? length + kCorner : length;
+/// Length of a line through pixels, each moved to the mean of its neighbours on the line; its ends
+/// stay where they are.
+double smoothed_length(const std::vector<cv::Point>& line) {
+  const auto last = static_cast<int>(line.size()) - 1;
+  const auto smoothed = [&](int i) {
+    const int reach = std::min({kSmoothing, i, last - i});
+    cv::Point2d sum(0, 0);
+    for (int j = i - reach; j <= i + reach; ++j) sum += cv::Point2d(line[j]);
+    return sum / (2 * reach + 1);
+  };
+  double length = 0;
+  cv::Point2d before = line[0];
+  for (int i = 1; i <= last; ++i) {
+    const cv::Point2d here = smoothed(i);
+    length += std::hypot(here.x - before.x, here.y - before.y);
+    before = here;
+  }
+  return length;
+}
+
+/// Takes a line's links out of `open` from `start` on, to its end, a fork, or round to `start`.
+std::vector<cv::Point> take_line(const cv::Mat& skeleton, cv::Mat& open, cv::Point start) {
+  std::vector<cv::Point> line{start};
+  while (open.at<uint8_t>(line.back()) != 0) {
+    const cv::Point at = line.back();
+    int way = 0;
+    while ((open.at<uint8_t>(at) >> way & 1) == 0) ++way;
+    const cv::Point next(at.x + kNeighbours[way][0], at.y + kNeighbours[way][1]);
+    open.at<uint8_t>(at) &= static_cast<uint8_t>(~(1 << way));
+    open.at<uint8_t>(next) &= static_cast<uint8_t>(~(1 << ((way + 4) & 7)));
+    line.push_back(next);
+    if (count_bits(links(skeleton, next.x, next.y)) != 2) break;
+  }
+  return line;
+}
+
+/// `visit(first pixel, length)` for each line between ends and forks, and for each closed one.
+template <typename Visit>
+void for_each_line(const cv::Mat& skeleton, Visit visit) {
+  cv::Mat open = cv::Mat::zeros(skeleton.size(), CV_8UC1);
+  for_each_pixel(skeleton, [&](int x, int y) { open.at<uint8_t>(y, x) = links(skeleton, x, y); });
+  for (bool closed : {false, true})  // what no end or fork leads to is closed
+    for_each_pixel(skeleton, [&](int x, int y) {
+      if (!closed && count_bits(links(skeleton, x, y)) == 2) return;
+      while (open.at<uint8_t>(y, x) != 0)
+        visit(cv::Point(x, y), smoothed_length(take_line(skeleton, open, {x, y})));
+    });
 }
 
 /// Adds one pixel of the centre line; `region.mean_width` holds the sum until all are there.
 void add_pixel(const cv::Mat& skeleton, int x, int y, double width, Region& region) {
-  region.length += length_share(skeleton, x, y);
   region.mean_width += width;
   region.max_width = std::max(region.max_width, width);
   // Thinning stops half a width before an end; a single pixel is both ends at once.
@@ -106,10 +148,9 @@ void add_pixel(const cv::Mat& skeleton, int x, int y, double width, Region& regi
 }  // namespace
 
 double skeleton_length(const cv::Mat& skeleton) {
-  const cv::Mat lines = framed(skeleton);
-  double length = 0;
-  for_each_pixel(lines, [&](int x, int y) { length += length_share(lines, x, y); });
-  return length;
+  double total = 0;
+  for_each_line(framed(skeleton), [&](cv::Point, double length) { total += length; });
+  return total;
 }
 
 void remove_spurs(cv::Mat& skeleton, const cv::Mat& width) {
@@ -144,10 +185,15 @@ std::vector<Region> measure_regions(const cv::Mat& mask) {
   const cv::Mat width = framed(width_map(mask(used)));
   cv::Mat skeleton = framed(thin(mask(used)));
   remove_spurs(skeleton, width);
+  const auto label_at = [&](int x, int y) {
+    return labels.at<int>(used.y + y - 1, used.x + x - 1);
+  };
   for_each_pixel(skeleton, [&](int x, int y) {
-    const int label = labels.at<int>(used.y + y - 1, used.x + x - 1);
-    add_pixel(skeleton, x, y, width.at<float>(y, x), regions[label]);
-    ++pixels[label];
+    add_pixel(skeleton, x, y, width.at<float>(y, x), regions[label_at(x, y)]);
+    ++pixels[label_at(x, y)];
+  });
+  for_each_line(skeleton, [&](cv::Point pixel, double length) {
+    regions[label_at(pixel.x, pixel.y)].length += length;
   });
   for (int label = 1; label < count; ++label) {
     const int* row = stats.ptr<int>(label);
