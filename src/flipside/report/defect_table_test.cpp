@@ -37,7 +37,7 @@ TEST(DefectTable, AddsMillimetres) {
 
 TEST(DefectTable, QuotesWhatWouldBreakALine) {
   EXPECT_EQ(
-      defect_table_rows("a, \"b\".png", {"good", "crack"}, {example_defect()}, 0).substr(0, 24),
+      defect_table_rows("a, \"b\".png", {"good", "crack"}, {example_defect()}, 0).substr(0, 25),
       "\"a, \"\"b\"\".png\",1,crack,77");
 }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "flipside/explain/explainer.h"
+#include "flipside/explain/tiling.h"
 
 namespace flipside {
 
