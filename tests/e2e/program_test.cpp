@@ -108,7 +108,7 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
     const json entry = json::parse(line);
     for (const char* key :
          {"image", "predicted", "probabilities", "fakeness", "head_predicted", "target",
-          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "boxes"})
+          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "windows", "defects"})
       EXPECT_TRUE(entry.contains(key)) << key;
     const fs::path image = entry.at("image").get<std::string>();
     const fs::path base = fs::path(out) / image.parent_path().filename() / image.stem();
@@ -139,6 +139,26 @@ TEST_F(Program, CompareChoosesASettingThatExplainTakes) {
                  "rise");
   expect_refused(explain + path("o") + " --method magic", 2, "smooth_grad");
   expect_refused("compare " + run() + " " + data() + " --methods magic", 2, "magic");
+}
+
+TEST_F(Program, ExplainsAPhotographInWindowsAndMeasuresItsDefects) {
+  const std::string photo = path("photo.png"), out = path("photo_out");
+  write_image(photo, cv::Mat(70, 150, CV_8UC3, cv::Scalar(120, 130, 140)));
+  const ProgramResult result =
+      run_program("explain " + run() + " " + photo + " --mm-per-pixel 0.2 --out " + out);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json entry = json::parse(read_file(fs::path(out) / "results.jsonl"));
+  EXPECT_NEAR(entry.at("scale").get<double>(), 32.0 / 40, 1e-9);  // trained on 40 pixels, size 32
+  EXPECT_GT(entry.at("windows").get<int>(), 8);
+  EXPECT_EQ(read_image(fs::path(out) / "photo.mask.png").size(), cv::Size(150, 70));
+  EXPECT_THAT(read_file(fs::path(out) / "defects.csv"), HasSubstr("max_width_mm"));
+  const std::string explain = "explain " + run() + " " + photo + " --out " + path("refused");
+  expect_refused(explain + " --scale 0", 2, "--scale 0");
+  expect_refused(explain + " --scale -1", 2, "--scale -1");
+  expect_refused(explain + " --scale wide", 2, "--scale wide");
+  expect_refused(explain + " --mm-per-pixel -1", 2, "--mm-per-pixel -1");
+  expect_refused(explain + " --mm-per-pixel 0", 2, "--mm-per-pixel 0");
+  EXPECT_FALSE(fs::exists(path("refused")));
 }
 
 TEST_F(Program, OneBadImageIsReportedAndSkipped) {

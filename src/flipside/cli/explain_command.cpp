@@ -1,4 +1,7 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <optional>
 
 #include "flipside/cli/commands.h"
 #include "flipside/core/device.h"
@@ -13,18 +16,43 @@ namespace flipside {
 namespace {
 
 struct ExplainArguments {
-  std::string run, out, target, method = "counterfactual", setting, sign = "positive";
+  std::string run, out, target, scale = "auto";
+  std::string method = "counterfactual", setting, sign = "positive";
   std::vector<std::string> inputs;
   double sensitivity = 1.0;
-  int64_t batch = 16, layer = -1;
+  int64_t batch = 16, window = 0, layer = -1;
+  std::optional<double> mm_per_pixel;
   int threads = 0;
 };
 
+/// "auto", "fit" or pixels of the networks per pixel of the image.
+Scaling parse_scale(const std::string& text) {
+  if (text == "auto") return {Scaling::Mode::kAuto, 1.0};
+  if (text == "fit") return {Scaling::Mode::kFit, 1.0};
+  double factor = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), factor);
+  if (error != std::errc() || end != text.data() + text.size() || !(factor > 0) ||
+      !std::isfinite(factor))
+    fail(ErrorCode::kUsage,
+         "--scale {}: must be a number > 0 (pixels of the networks per pixel of the image), fit or "
+         "auto",
+         text);
+  return {Scaling::Mode::kScale, factor};
+}
+
 int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
                               const ExplainArguments& arguments) {
+  const Scaling scaling = parse_scale(arguments.scale);
+  const double mm_per_pixel = arguments.mm_per_pixel.value_or(1.0);
+  if (!(mm_per_pixel > 0) || !std::isfinite(mm_per_pixel))
+    fail(ErrorCode::kUsage, "--mm-per-pixel {}: must be > 0, the size of one pixel of the images",
+         mm_per_pixel);
   const Explainer explainer(std::move(model), arguments.sensitivity);
   ExplainFilesOptions options;
   options.batch = arguments.batch;
+  options.scaling = scaling;
+  options.window = arguments.window;
+  options.mm_per_pixel = arguments.mm_per_pixel.value_or(0.0);
   if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
   return explain_files(explainer, files, arguments.out, options);
 }
@@ -103,6 +131,22 @@ void add_explain_command(CLI::App& app) {
       ->add_option("--sensitivity", arguments->sensitivity,
                    "2 marks changes twice as faint as the trained threshold, 0.5 half (> 0; "
                    "default 1)")
+      ->type_name("");
+  command
+      ->add_option("--scale", arguments->scale,
+                   "pixels of the networks per pixel of the image: large images are explained in "
+                   "windows of the training size. fit: every image is stretched whole; auto "
+                   "(default): fit up to 1.5 times the longest training image, beyond that the "
+                   "scale of training")
+      ->type_name("SCALE");
+  command
+      ->add_option("--window", arguments->window,
+                   "side of the windows in pixels of the networks (default: the training size)")
+      ->check(CLI::Range(0, 1 << 14))
+      ->type_name("");
+  command
+      ->add_option("--mm-per-pixel", arguments->mm_per_pixel,
+                   "size of a pixel of the images, for measures in mm (> 0)")
       ->type_name("");
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 16)")
       ->check(CLI::Range(1, 1024))
