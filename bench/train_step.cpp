@@ -50,12 +50,3 @@ BENCHMARK(train_step)
 
 }  // namespace
 }  // namespace flipside
-
-int main(int argc, char** argv) {
-  flipside::configure_runtime();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
-  return 0;
-}

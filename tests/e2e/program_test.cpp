@@ -108,7 +108,7 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
     const json entry = json::parse(line);
     for (const char* key :
          {"image", "predicted", "probabilities", "fakeness", "head_predicted", "target",
-          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "boxes"})
+          "counterfactual_predicted", "counterfactual_fakeness", "mask_area", "windows", "defects"})
       EXPECT_TRUE(entry.contains(key)) << key;
     const fs::path image = entry.at("image").get<std::string>();
     const fs::path base = fs::path(out) / image.parent_path().filename() / image.stem();
@@ -120,6 +120,45 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
   }
   EXPECT_EQ(count, 6);
   EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
+}
+
+TEST_F(Program, CompareChoosesASettingThatExplainTakes) {
+  const std::string command = "compare " + run() + " " + data() +
+                              " --methods layer_cam,counterfactual,darkness --limit 3 --json " +
+                              path("compare.json");
+  const ProgramResult compared = run_program(command);
+  ASSERT_EQ(compared.exit_code, 0) << compared.err;
+  EXPECT_THAT(compared.out, HasSubstr("layer_cam"));
+  EXPECT_EQ(json::parse(read_file(path("compare.json"))).at("methods").size(), 3u);
+  const std::string explain = "explain " + run() + " " + data() + "/test/crack --out ";
+  const ProgramResult shown =
+      run_program(explain + path("cam") + " --method layer_cam --setting " + path("compare.json"));
+  EXPECT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(read_file(path("cam") + "/results.jsonl"), HasSubstr("layer_cam"));
+  expect_refused(explain + path("o") + " --method rise --setting " + path("compare.json"), 2,
+                 "rise");
+  expect_refused(explain + path("o") + " --method magic", 2, "smooth_grad");
+  expect_refused("compare " + run() + " " + data() + " --methods magic", 2, "magic");
+}
+
+TEST_F(Program, ExplainsAPhotographInWindowsAndMeasuresItsDefects) {
+  const std::string photo = path("photo.png"), out = path("photo_out");
+  write_image(photo, cv::Mat(70, 150, CV_8UC3, cv::Scalar(120, 130, 140)));
+  const ProgramResult result =
+      run_program("explain " + run() + " " + photo + " --mm-per-pixel 0.2 --out " + out);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json entry = json::parse(read_file(fs::path(out) / "results.jsonl"));
+  EXPECT_NEAR(entry.at("scale").get<double>(), 32.0 / 40, 1e-9);  // trained on 40 pixels, size 32
+  EXPECT_GT(entry.at("windows").get<int>(), 8);
+  EXPECT_EQ(read_image(fs::path(out) / "photo.mask.png").size(), cv::Size(150, 70));
+  EXPECT_THAT(read_file(fs::path(out) / "defects.csv"), HasSubstr("max_width_mm"));
+  const std::string explain = "explain " + run() + " " + photo + " --out " + path("refused");
+  expect_refused(explain + " --scale 0", 2, "--scale 0");
+  expect_refused(explain + " --scale -1", 2, "--scale -1");
+  expect_refused(explain + " --scale wide", 2, "--scale wide");
+  expect_refused(explain + " --mm-per-pixel -1", 2, "--mm-per-pixel -1");
+  expect_refused(explain + " --mm-per-pixel 0", 2, "--mm-per-pixel 0");
+  EXPECT_FALSE(fs::exists(path("refused")));
 }
 
 TEST_F(Program, OneBadImageIsReportedAndSkipped) {

@@ -9,6 +9,7 @@ void add_commands(CLI::App& app) {
   add_evaluate_command(app);
   add_explain_command(app);
   add_attack_command(app);
+  add_compare_command(app);
 }
 
 }  // namespace flipside

@@ -153,6 +153,12 @@ void model_fields(FieldList& list, ModelConfig& m) {
   list.choice("fake_head", m.fake_head,
               {{"softmax", FakeHead::kSoftmax}, {"factorised", FakeHead::kFactorised}},
               "\"fake\" as class K+1, or as a logit of its own");
+  list.choice(
+      "critic", m.critic,
+      {{"discriminator", Critic::kDiscriminator},
+       {"separate", Critic::kSeparate},
+       {"none", Critic::kNone}},
+      "what tells real from generated; the last two freeze the classifier after its warm-up");
   list.widths("generator_widths", m.generator_widths, "channels of the generator per level");
   list.number("residual_blocks", m.residual_blocks, 0, 16, "residual blocks at the bottleneck");
   list.widths("discriminator_widths", m.discriminator_widths,

@@ -28,6 +28,13 @@ enum class FakeHead {
   kFactorised,  ///< p(fake) by a sigmoid of its own; the K class logits stand apart
 };
 
+/// What tells real from generated while the generator learns.
+enum class Critic {
+  kDiscriminator,  ///< the classifier itself, by its answer "fake" (the method of this project)
+  kSeparate,       ///< a network of its own beside a classifier that is frozen after the warm-up
+  kNone,           ///< nothing: a frozen classifier alone
+};
+
 /// The adversarial part of the losses.
 enum class AdversarialLoss { kCrossEntropy, kHinge, kLeastSquares };
 
@@ -36,6 +43,7 @@ struct ModelConfig {
   ModelKind kind = ModelKind::kCounterfactual;
   GeneratorOutput output = GeneratorOutput::kResidualAttention;
   FakeHead fake_head = FakeHead::kSoftmax;
+  Critic critic = Critic::kDiscriminator;
   std::vector<int64_t> generator_widths{16, 32, 64, 96};
   int64_t residual_blocks = 2;
   std::vector<int64_t> discriminator_widths{24, 48, 96, 128};

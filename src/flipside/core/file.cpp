@@ -18,42 +18,6 @@ namespace {
        path.string(), std::strerror(error));
 }
 
-/// Owns a file descriptor and the temporary file behind it until `commit`.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const fs::path& target)
-      : target_(target), path_(target.string() + ".tmp" + std::to_string(getpid())) {
-    descriptor_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor_ < 0) fail_write(target_, errno);
-  }
-  ~TemporaryFile() {
-    if (descriptor_ >= 0) close(descriptor_);
-    if (!committed_) unlink(path_.c_str());
-  }
-  void write(std::string_view bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) fail_write(target_, errno);
-      bytes.remove_prefix(static_cast<size_t>(written));
-    }
-  }
-  void commit() {
-    if (fsync(descriptor_) != 0) fail_write(target_, errno);
-    const int closed = close(descriptor_);
-    descriptor_ = -1;
-    if (closed != 0) fail_write(target_, errno);
-    if (rename(path_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
-    committed_ = true;
-  }
-
- private:
-  fs::path target_;
-  std::string path_;
-  int descriptor_ = -1;
-  bool committed_ = false;
-};
-
 }  // namespace
 
 std::string read_file(const fs::path& path) {
@@ -76,15 +40,47 @@ void make_folder(const fs::path& path) {
          error.message());
 }
 
-void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces) {
+AtomicFile::AtomicFile(const fs::path& path, Durability durability)
+    : target_(path),
+      temporary_(path.string() + ".tmp" + std::to_string(getpid())),
+      durability_(durability) {
   make_folder(path.parent_path());
-  TemporaryFile file(path);
+  descriptor_ = open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail_write(target_, errno);
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ >= 0) close(descriptor_);
+  if (!committed_) unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_write(target_, errno);
+    bytes.remove_prefix(static_cast<size_t>(written));
+  }
+}
+
+void AtomicFile::commit() {
+  if (durability_ == Durability::kSynced && fsync(descriptor_) != 0) fail_write(target_, errno);
+  const int closed = close(descriptor_);
+  descriptor_ = -1;
+  if (closed != 0) fail_write(target_, errno);
+  if (rename(temporary_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
+  committed_ = true;
+}
+
+void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces,
+                  Durability durability) {
+  AtomicFile file(path, durability);
   for (const auto& piece : pieces) file.write(piece);
   file.commit();
 }
 
-void atomic_write(const fs::path& path, std::string_view content) {
-  atomic_write(path, std::vector<std::string_view>{content});
+void atomic_write(const fs::path& path, std::string_view content, Durability durability) {
+  atomic_write(path, std::vector<std::string_view>{content}, durability);
 }
 
 void append_line(const fs::path& path, std::string_view line) {

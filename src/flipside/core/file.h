@@ -14,12 +14,42 @@ namespace fs = std::filesystem;
 /// The whole file as bytes. Throws `Error(kIo)` when it cannot be read.
 std::string read_file(const fs::path& path);
 
-/// Writes so that `path` holds either its old content or all of the new one, whatever happens
-/// between: temporary file beside it, fsync, rename. Makes missing folders. Throws `Error(kIo)`
-/// (disk full, no permission) and then leaves the old file as it was and no temporary behind.
-void atomic_write(const fs::path& path, std::string_view content);
+/// What a written file survives. Waiting for the disk costs milliseconds a file, which many small
+/// files that can be made again are not worth.
+enum class Durability {
+  kSynced,  ///< the end of the program and of the machine: flushed to the disk before it appears
+  kQuick,   ///< the end of the program: it appears whole, but a power cut may lose it
+};
+
+/// A file that is written piece by piece under another name beside `path` and takes its place when
+/// it is complete: readers find the old content or all of the new one. Makes missing folders. What
+/// is not committed leaves nothing behind. Every call throws `Error(kIo)` (disk full, no
+/// permission).
+class AtomicFile {
+ public:
+  explicit AtomicFile(const fs::path& path, Durability durability = Durability::kSynced);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  void write(std::string_view bytes);
+  /// Puts the file in its place; nothing may be written after that.
+  void commit();
+
+ private:
+  fs::path target_;
+  std::string temporary_;
+  Durability durability_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+};
+
+/// Writes the whole content by an `AtomicFile`. Throws `Error(kIo)` and then leaves the old file as
+/// it was and no temporary behind.
+void atomic_write(const fs::path& path, std::string_view content,
+                  Durability durability = Durability::kSynced);
 /// The same from pieces, for content too large to stand in memory twice.
-void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces);
+void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces,
+                  Durability durability = Durability::kSynced);
 
 /// Appends one line and flushes it to the kernel. Throws `Error(kIo)`.
 void append_line(const fs::path& path, std::string_view line);

@@ -9,7 +9,6 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
-#include "flipside/core/file.h"
 #include "flipside/data/image_header.h"
 
 namespace flipside {
@@ -219,7 +218,7 @@ Tensor from_float_map(const cv::Mat& map) {
   return torch::from_blob(whole.data, {1, whole.rows, whole.cols}).clone();
 }
 
-void write_image(const fs::path& path, const cv::Mat& image) {
+void write_image(const fs::path& path, const cv::Mat& image, Durability durability) {
   const std::string ending = lower_ending(path);
   if (ending != ".png" && ending != ".jpg" && ending != ".jpeg")
     fail(ErrorCode::kIo, "{}: images are written as .png or .jpg; choose one of these endings",
@@ -237,7 +236,8 @@ void write_image(const fs::path& path, const cv::Mat& image) {
     fail(ErrorCode::kIo, "{}: could not be encoded: {}", path.string(), error.err);
   }
   if (!encoded) fail(ErrorCode::kIo, "{}: could not be encoded", path.string());
-  atomic_write(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+  atomic_write(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
+               durability);
 }
 
 bool has_image_ending(const fs::path& path) {

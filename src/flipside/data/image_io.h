@@ -4,6 +4,7 @@
 #include <opencv2/core.hpp>
 #include <string>
 
+#include "flipside/core/file.h"
 #include "flipside/core/torch.h"
 
 namespace flipside {
@@ -43,7 +44,8 @@ Tensor from_float_map(const cv::Mat& map);
 
 /// Encodes by the ending of `path` (.png, .jpg) and writes atomically. `image` is CV_8UC3 RGB or
 /// CV_8UC1. Throws `Error(kIo)`.
-void write_image(const fs::path& path, const cv::Mat& image);
+void write_image(const fs::path& path, const cv::Mat& image,
+                 Durability durability = Durability::kSynced);
 
 /// True for an ending that `read_image` knows (any case).
 bool has_image_ending(const fs::path& path);

@@ -202,6 +202,13 @@ Batch TrainLoader::next() {
   return std::move(result.batch);
 }
 
+std::vector<cv::Size> TrainLoader::native_sizes() const {
+  std::vector<cv::Size> sizes;
+  for (int64_t index : state_->store.readable())
+    sizes.push_back(state_->store.native_sizes().at(index));
+  return sizes;
+}
+
 struct EvalLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch)
       : store(folder, split, config), batch_size(checked_batch(batch)) {}

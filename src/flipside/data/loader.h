@@ -1,6 +1,8 @@
 #pragma once
 
 #include <memory>
+#include <opencv2/core/types.hpp>
+#include <vector>
 
 #include "flipside/data/dataset.h"
 
@@ -20,6 +22,8 @@ class TrainLoader {
   TrainLoader& operator=(const TrainLoader&) = delete;
   /// The next batch; blocks until a worker has it. Rethrows what a worker threw.
   Batch next();
+  /// Sizes of the readable images before they were stretched, in pixels.
+  std::vector<cv::Size> native_sizes() const;
 
  private:
   struct State;

@@ -161,6 +161,17 @@ TEST(TrainLoader, SkipsUnreadableImagesAndNeedsOneOfEachClass) {
         << "the unreadable image, of red 0, was drawn";
 }
 
+TEST(TrainLoader, KnowsTheSizesBeforeStretching) {
+  const TempFolder folder;
+  ImageFolder data = make_data(folder, {1, 1});
+  folder.write_image("train/good/wide.png", {9, 9, 9}, {50, 10});
+  folder.write("train/good/broken.png", "no image");
+  data = scan_image_folder(folder.path(), {}, 1);
+  const TrainLoader loader(data, Split::kTrain, plain_config(0), 2, 1);
+  EXPECT_THAT(loader.native_sizes(), ::testing::UnorderedElementsAre(
+                                         cv::Size(20, 20), cv::Size(20, 20), cv::Size(50, 10)));
+}
+
 TEST(TrainLoader, RethrowsWhatAWorkerThrew) {
   const TempFolder folder;
   const ImageFolder data = make_data(folder, {2, 2});

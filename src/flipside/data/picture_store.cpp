@@ -19,7 +19,8 @@ constexpr size_t kManyImages = 1000;  // from here on reading takes seconds: sho
 PictureStore::PictureStore(const ImageFolder& folder, Split split, const DataConfig& config)
     : records_(folder.split(split)),
       size_(static_cast<int>(config.size)),
-      pictures_(records_.size()) {
+      pictures_(records_.size()),
+      native_sizes_(records_.size()) {
   if (records_.empty())
     fail(ErrorCode::kData,
          "{}: the {} split has no images; add a folder {}/<class>/ or choose "
@@ -43,7 +44,9 @@ PictureStore::PictureStore(const ImageFolder& folder, Split split, const DataCon
       static_cast<int64_t>(records_.size()),
       [&](int64_t i) {
         try {
-          Picture picture = decode(records_[i]);
+          cv::Size native_size;
+          Picture picture = decode(records_[i], &native_size);
+          native_sizes_[i] = native_size;
           if (keep[i]) pictures_[i] = picture;
         } catch (const Error& error) {
           problems[i] = error.what();
@@ -71,9 +74,10 @@ Picture PictureStore::picture(int64_t index) const {
   return kept.image.empty() ? decode(records_.at(index)) : kept;
 }
 
-Picture PictureStore::decode(const ImageRecord& record) const {
+Picture PictureStore::decode(const ImageRecord& record, cv::Size* native_size) const {
   const cv::Size size(size_, size_);
   const cv::Mat image = read_image(record.image);
+  if (native_size != nullptr) *native_size = image.size();
   Picture picture{resize_image(image, size), {}};
   if (!record.mask.empty()) picture.mask = resize_mask(read_mask(record.mask, image.size()), size);
   return picture;

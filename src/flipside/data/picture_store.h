@@ -21,15 +21,18 @@ class PictureStore {
   /// By index into the split's records. The pixels are shared: not to be written to.
   Picture picture(int64_t index) const;
   const ImageRecord& record(int64_t index) const { return records_.at(index); }
+  /// Sizes of the image files before they were stretched, in pixels, by record; empty where an
+  /// image cannot be read.
+  const std::vector<cv::Size>& native_sizes() const { return native_sizes_; }
 
  private:
-  void read_all(const std::string& title);
-  Picture decode(const ImageRecord& record) const;
+  Picture decode(const ImageRecord& record, cv::Size* native_size = nullptr) const;
 
   std::vector<ImageRecord> records_;
   int size_;
   std::vector<Picture> pictures_;  ///< by record; empty where not kept
   std::vector<int64_t> readable_;
+  std::vector<cv::Size> native_sizes_;
 };
 
 }  // namespace flipside

@@ -11,7 +11,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string number(double value, int digits = 3) {
+std::string decimals(double value, int digits = 3) {
   return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
 }
 
@@ -23,29 +23,29 @@ std::string to_text(const DoubtResults& results) {
       "{} wrong\n",
       results.images, to_string(results.split), results.wrong, results.validation_images,
       results.validation_wrong);
-  text += text_table(
-      {{"calibration error (15 bins)", number(results.ece)},
-       {fmt::format("after temperature {:.3f}", results.temperature), number(results.ece_scaled)}});
+  text += table({{"calibration error (15 bins)", decimals(results.ece)},
+                 {fmt::format("after temperature {:.3f}", results.temperature),
+                  decimals(results.ece_scaled)}});
   std::vector<std::vector<std::string>> rows{
       {"wrong answers told by", "AUROC", "AURC", "risk at 80 %", "at 90 %", "at 95 %"}};
   for (const auto& s : results.scores)
-    rows.push_back({s.score, number(s.auroc), number(s.aurc, 4), number(s.risk_80),
-                    number(s.risk_90), number(s.risk_95)});
-  text += text_table(rows);
+    rows.push_back({s.score, decimals(s.auroc), decimals(s.aurc, 4), decimals(s.risk_80),
+                    decimals(s.risk_90), decimals(s.risk_95)});
+  text += table(rows);
   std::vector<std::vector<std::string>> strange{{"AUROC / FPR95 against clean"}};
   std::vector<std::string> accuracies{"(accuracy there)"};
   for (const auto& kind : results.strange) {
     strange[0].push_back(kind.name);
-    accuracies.push_back(number(kind.accuracy));
+    accuracies.push_back(decimals(kind.accuracy));
   }
   for (size_t i = 0; i < results.scores.size(); ++i) {
     strange.push_back({results.scores[i].score});
     for (const auto& kind : results.strange)
-      strange.back().push_back(number(kind.scores[i].auroc, 2) + " / " +
-                               number(kind.scores[i].fpr95, 2));
+      strange.back().push_back(decimals(kind.scores[i].auroc, 2) + " / " +
+                               decimals(kind.scores[i].fpr95, 2));
   }
   strange.push_back(accuracies);
-  text += text_table(strange);
+  text += table(strange);
   for (const auto& kind : results.strange)
     text += fmt::format("  {}: {} images, {}\n", kind.name, kind.images, kind.how);
   return text;

@@ -7,7 +7,7 @@
 #include "flipside/core/error.h"
 #include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
-#include "flipside/eval/meters.h"
+#include "flipside/eval/class_maps.h"
 
 namespace flipside {
 namespace {
@@ -28,19 +28,6 @@ void check_judge(const Model& judge, const Model& model) {
   if (judge.config.data.size != model.config.data.size)
     fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
          judge.config.data.size, model.config.data.size, model.config.data.size);
-}
-
-/// A classifier's probabilities [N,K] on the CPU.
-Tensor classify(const Model& classifier, const Tensor& images) {
-  torch::NoGradGuard no_grad;
-  Discriminator network = classifier.discriminator;
-  const auto device = network->parameters().front().device();
-  return network->forward(images.to(device).contiguous(kChannelsLast)).softmax(/*dim=*/1).cpu();
-}
-
-MaskScores mask_scores(const MaskMeter& meter, double threshold) {
-  return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),
-          meter.tolerant_f1(), meter.precision(), meter.recall()};
 }
 
 /// Class scores of any model with probabilities.
@@ -94,6 +81,7 @@ class Evaluation {
   void add_classes(const Batch& batch, const Explanation& explanation);
   void add_flips(const Tensor& labels, const Explanation& explanation);
   void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
+  void add_faithfulness(const Batch& batch, const Explanation& explanation);
   void add_truth(const Tensor& counterfactual, const Tensor& mask, const fs::path& truth);
 
   const Explainer& explainer_;
@@ -105,6 +93,7 @@ class Evaluation {
   std::vector<std::vector<FlipCount>> flips_;
   MaskTrial label_free_;
   std::optional<MaskTrial> tuned_, darkness_;
+  std::optional<FaithfulnessMeter> faithfulness_, judge_faithfulness_;
   SaliencyCurve curve_;
   double inside_sum_ = 0, inside_pixels_ = 0, outside_sum_ = 0, outside_pixels_ = 0;
 };
@@ -121,6 +110,11 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
     if (k != model_.reference_class) defect_classes_.push_back(k);
+  if (options.faithfulness) {
+    faithfulness_.emplace([this](const Tensor& x) { return real_class_probs(model_, x); });
+    if (judge_)
+      judge_faithfulness_.emplace([this](const Tensor& x) { return real_class_probs(*judge_, x); });
+  }
   const MaskOptions& rule = explainer.mask_options();
   if (!std::isnan(model_.thresholds.tuned))
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
@@ -148,13 +142,15 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     if (turn > 0) continue;
     add_classes(batch, explanation);
     add_masks(batch, explanation, loader);
+    if (faithfulness_) add_faithfulness(batch, explanation);
   }
 }
 
 void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
   classes_.add(batch.labels, explanation.probs);
   head_.add(batch.labels, explanation.head_probs.argmax(/*dim=*/1));
-  if (judge_) judge_classes_.add(batch.labels, classify(*judge_, batch.images).argmax(/*dim=*/1));
+  if (judge_)
+    judge_classes_.add(batch.labels, real_class_probs(*judge_, batch.images).argmax(/*dim=*/1));
 }
 
 void Evaluation::add_flips(const Tensor& labels, const Explanation& explanation) {
@@ -166,7 +162,7 @@ void Evaluation::add_flips(const Tensor& labels, const Explanation& explanation)
       explanation.counterfactual_probs.amax(/*dim=*/1) * (1 - explanation.counterfactual_fakeness);
   const Tensor strict = agreed & (joint > explanation.counterfactual_fakeness);
   const Tensor judged =
-      judge_ ? classify(*judge_, explanation.counterfactual).argmax(/*dim=*/1) == target
+      judge_ ? real_class_probs(*judge_, explanation.counterfactual).argmax(/*dim=*/1) == target
              : torch::zeros_like(agreed);
   for (int64_t i = 0; i < labels.size(0); ++i) {
     FlipCount& count = flips_[labels[i].item<int64_t>()][target[i].item<int64_t>()];
@@ -193,6 +189,20 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
     if (!record.counterfactual.empty())
       add_truth(explanation.counterfactual[row], truth[i], record.counterfactual);
   }
+}
+
+void Evaluation::add_faithfulness(const Batch& batch, const Explanation& explanation) {
+  const Tensor rows = (batch.labels != model_.reference_class).nonzero().flatten();
+  if (rows.numel() == 0) return;
+  const Tensor saliency = explanation.saliency.index_select(0, rows);
+  const FaithfulnessMeter::Cases cases{batch.images.index_select(0, rows),
+                                       explanation.counterfactual.index_select(0, rows),
+                                       saliency,
+                                       saliency_to_mask(saliency, explainer_.mask_options()),
+                                       batch.labels.index_select(0, rows),
+                                       explanation.target.index_select(0, rows)};
+  faithfulness_->add(cases);
+  if (judge_faithfulness_) judge_faithfulness_->add(cases);
 }
 
 void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask,
@@ -229,6 +239,8 @@ Results Evaluation::results() const {
     if (darkness_) results.darkness_iou = darkness_->meter.iou();
     results.pixel_average_precision = curve_.average_precision();
   }
+  if (faithfulness_) results.faithfulness = faithfulness_->scores();
+  if (judge_faithfulness_) results.judge_faithfulness = judge_faithfulness_->scores();
   if (inside_pixels_ > 0) {
     results.error_inside = inside_sum_ / inside_pixels_;
     results.error_outside = outside_sum_ / outside_pixels_;
@@ -249,7 +261,8 @@ Results evaluate_classifier(const Model& model, const ImageFolder& folder,
                             const EvaluateOptions& options) {
   ClassScores classes(model);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
-  for (Batch batch; loader.next(batch);) classes.add(batch.labels, classify(model, batch.images));
+  for (Batch batch; loader.next(batch);)
+    classes.add(batch.labels, real_class_probs(model, batch.images));
   Results results;
   classes.write(results);
   return complete(results, model, loader, options.split);
@@ -295,6 +308,11 @@ void require_model_classes(const ImageFolder& folder, const Model& model) {
     fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
          folder.root.string(), fmt::join(folder.class_names, ", "),
          fmt::join(model.class_names, ", "));
+}
+
+MaskScores mask_scores(const MaskMeter& meter, double threshold) {
+  return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),
+          meter.tolerant_f1(), meter.precision(), meter.recall()};
 }
 
 Results evaluate(const Explainer& explainer, const ImageFolder& folder,

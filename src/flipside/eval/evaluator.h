@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "flipside/data/dataset.h"
+#include "flipside/eval/faithfulness.h"
+#include "flipside/eval/meters.h"
 #include "flipside/explain/explainer.h"
 
 namespace flipside {
@@ -18,6 +20,9 @@ struct MaskScores {
   double threshold = 0;
   double iou = 0, mean_iou = 0, f1 = 0, tolerant_f1 = 0, precision = 0, recall = 0;
 };
+
+/// What a meter says of masks made at `threshold`.
+MaskScores mask_scores(const MaskMeter& meter, double threshold);
 
 /// Counterfactuals from one class to another.
 struct FlipScores {
@@ -44,6 +49,9 @@ struct Results {
   std::optional<MaskScores> fixed;  ///< a segmenter's masks at probability 0.5
   std::optional<double> pixel_average_precision;
   std::optional<double> darkness_iou;  ///< trivial map, threshold from validation masks
+  /// Of the label-free masks of defect images, explained towards the reference class; the masks
+  /// need no truth.
+  std::optional<FaithfulnessScores> faithfulness, judge_faithfulness;
   /// Synthetic data: mean |x_cf - true counterfactual| inside and outside the defect.
   std::optional<double> error_inside, error_outside;
 };
@@ -53,6 +61,8 @@ struct EvaluateOptions {
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
   bool darkness = true;  ///< measure the trivial darkness map too
+  /// Measure deletion, insertion and COUT: 19 passes of each classifier over the defect images.
+  bool faithfulness = true;
 };
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards

@@ -67,7 +67,7 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
   double flips[2] = {}, strict[2] = {}, judged[2] = {};
   MaskMeter label_free, tuned;
   RankMeter ranks;
-  int64_t with_truth = 0;
+  int64_t with_truth = 0, swapped = 0, deleted = 0;
   for (const auto& record : folder.split(Split::kTest)) {
     const Tensor image = read(record.image);
     const int64_t target = 1 - record.label;
@@ -81,6 +81,13 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
     strict[record.label] += logits.argmax().item<int64_t>() == target;
     judged[record.label] +=
         judge.discriminator->forward(e.counterfactual).argmax().item<int64_t>() == target;
+    if (record.label != model.reference_class && e.predicted.item<int64_t>() != target) {
+      const Tensor found = saliency_to_mask(e.saliency, explainer.mask_options());
+      const Tensor mixed = found * e.counterfactual + (1 - found) * image;
+      ++swapped;
+      deleted +=
+          model.discriminator->forward(mixed).slice(1, 0, 2).argmax().item<int64_t>() == target;
+    }
     if (record.mask.empty()) continue;
     const Tensor mask = mask_to_tensor(read_mask(record.mask)).unsqueeze(0);
     MaskOptions rule = explainer.mask_options();
@@ -118,6 +125,12 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
   EXPECT_NEAR(*results.error_inside, inside / mask_pixels, 1e-4);
   EXPECT_NEAR(*results.error_outside, outside / (all_pixels - mask_pixels), 1e-4);
   EXPECT_TRUE(results.darkness_iou.has_value());
+  EXPECT_EQ(results.faithfulness->cout_images, 5);
+  EXPECT_EQ(results.faithfulness->images, swapped);
+  if (swapped > 0) {
+    EXPECT_DOUBLE_EQ(results.faithfulness->deletion, static_cast<double>(deleted) / swapped);
+  }
+  EXPECT_TRUE(results.judge_faithfulness.has_value());
 }
 
 TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {
@@ -240,6 +253,8 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
   EXPECT_DOUBLE_EQ(json["label_free"]["iou"], results.label_free->iou);
   EXPECT_TRUE(json["tuned"].is_null());
   EXPECT_TRUE(json["judge_accuracy"].is_null());
+  EXPECT_DOUBLE_EQ(json["faithfulness"]["cout"], results.faithfulness->cout);
+  EXPECT_TRUE(json["judge_faithfulness"].is_null());
   EXPECT_EQ(json["flips"][0]["from"], "crack");
   EXPECT_EQ(json["confusion"].size(), 2u);
   const std::string text = to_text(results);

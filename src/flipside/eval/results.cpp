@@ -25,8 +25,12 @@ Json mask_json(const std::optional<MaskScores>& scores) {
           {"recall", scores->recall}};
 }
 
-std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
-std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
+Json faithfulness_json(const std::optional<FaithfulnessScores>& scores) {
+  if (!scores) return Json();
+  return {{"images", scores->images},           {"deletion", scores->deletion},
+          {"flipped", scores->flipped},         {"insertion", scores->insertion},
+          {"cout_images", scores->cout_images}, {"cout", scores->cout}};
+}
 
 std::string class_text(const Results& results) {
   std::vector<std::vector<std::string>> scores{{"accuracy", number(results.accuracy)},
@@ -43,7 +47,7 @@ std::string class_text(const Results& results) {
     confusion.push_back({results.class_names[k]});
     for (int64_t count : results.confusion[k]) confusion.back().push_back(std::to_string(count));
   }
-  return "classes\n" + text_table(scores) + "confusion\n" + text_table(confusion);
+  return "classes\n" + table(scores) + "confusion\n" + table(confusion);
 }
 
 std::string flip_text(const Results& results) {
@@ -53,7 +57,7 @@ std::string flip_text(const Results& results) {
     rows.push_back({results.class_names[flip.from] + " > " + results.class_names[flip.to],
                     std::to_string(flip.images), number(flip.by_discriminator),
                     number(flip.by_discriminator_strict), number(flip.by_judge)});
-  return "counterfactuals taken for their target class\n" + text_table(rows);
+  return "counterfactuals taken for their target class\n" + table(rows);
 }
 
 std::string mask_text(const Results& results) {
@@ -73,13 +77,30 @@ std::string mask_text(const Results& results) {
   if (results.darkness_iou)
     others.push_back({"IoU of the trivial darkness map", number(results.darkness_iou)});
   return fmt::format("masks of {} defect images, given the true label\n", results.mask_images) +
-         text_table(rows) + text_table(others);
+         table(rows) + table(others);
+}
+
+std::string faithfulness_text(const Results& results) {
+  std::vector<std::vector<std::string>> rows{{"", "deletion", "insertion", "COUT"}};
+  const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& scores) {
+    if (scores)
+      rows.push_back(
+          {name, number(scores->deletion), number(scores->insertion), number(scores->cout)});
+  };
+  add("model", results.faithfulness);
+  add("judge", results.judge_faithfulness);
+  return fmt::format(
+             "faithfulness on {} defect images: prediction turned by the label-free mask alone, "
+             "and "
+             "turned back by it\n",
+             results.faithfulness->cout_images) +
+         table(rows);
 }
 
 std::string truth_text(const Results& results) {
   return "mean error to the true counterfactual (0 to 1)\n" +
-         text_table({{"inside the defect", number(results.error_inside)},
-                     {"outside", number(results.error_outside)}});
+         table({{"inside the defect", number(results.error_inside)},
+                {"outside", number(results.error_outside)}});
 }
 
 }  // namespace
@@ -91,6 +112,8 @@ std::string to_text(const Results& results) {
   if (!results.confusion.empty()) text += class_text(results);
   if (!results.flips.empty()) text += flip_text(results);
   if (results.mask_images > 0) text += mask_text(results);
+  if (results.faithfulness && results.faithfulness->cout_images > 0)
+    text += faithfulness_text(results);
   if (results.error_inside) text += truth_text(results);
   return text;
 }
@@ -122,6 +145,8 @@ std::string to_json(const Results& results) {
                   {"fixed", mask_json(results.fixed)},
                   {"pixel_average_precision", json_or_null(results.pixel_average_precision)},
                   {"darkness_iou", json_or_null(results.darkness_iou)},
+                  {"faithfulness", faithfulness_json(results.faithfulness)},
+                  {"judge_faithfulness", faithfulness_json(results.judge_faithfulness)},
                   {"error_inside", json_or_null(results.error_inside)},
                   {"error_outside", json_or_null(results.error_outside)}};
   return json.dump(2) + "\n";

@@ -73,8 +73,6 @@ RobustnessScores score(const SuiteRecord& record, const std::vector<int64_t>& an
   return scores;
 }
 
-std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
-
 /// 4/255 for L-inf, as the field writes it.
 std::string bound_text(Norm norm, double eps) {
   return norm == Norm::kLinf ? fmt::format("{:.4g}/255", eps * 255) : fmt::format("{:.4g}", eps);
@@ -141,7 +139,7 @@ std::string to_text(const RobustnessReport& report) {
                            {number(s.accepted), number(s.accepted_accuracy), number(s.defended),
                             interval_text(s.defended_interval)});
     }
-    text += text_table(rows);
+    text += table(rows);
     for (const auto& warning : victim.warnings) text += "  WARNING: " + warning.text + "\n";
   }
   return text;

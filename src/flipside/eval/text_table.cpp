@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace flipside {
 
-std::string text_table(const std::vector<std::vector<std::string>>& rows) {
+std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
+std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> widths;
   for (const auto& row : rows)
     for (size_t i = 0; i < row.size(); ++i) {

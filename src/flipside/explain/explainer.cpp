@@ -1,7 +1,5 @@
 #include "flipside/explain/explainer.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -39,8 +37,8 @@ void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classe
 Explainer::Explainer(Model model, double sensitivity) : model_(std::move(model)) {
   if (model_.config.model.kind != ModelKind::kCounterfactual)
     fail(ErrorCode::kArgument,
-         "this model is a classifier or segmenter; only a counterfactual model explains: train one "
-         "with --model counterfactual");
+         "this model is a classifier or segmenter and makes no counterfactuals: train one with "
+         "--model counterfactual, or show a classifier's maps with --method");
   mask_options_ = make_mask_options(model_, sensitivity);
   model_.eval();
 }
@@ -88,12 +86,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
 }
 
 int64_t Explainer::class_index(const std::string& name) const {
-  const auto& names = model_.class_names;
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end())
-    fail(ErrorCode::kUsage, "class \"{}\" does not exist; the model's classes are: {}", name,
-         fmt::join(names, ", "));
-  return found - names.begin();
+  return flipside::class_index(model_, name);
 }
 
 }  // namespace flipside

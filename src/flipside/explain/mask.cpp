@@ -85,8 +85,13 @@ Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options) {
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
   check_maps(saliency.unsqueeze(0), "mask_at_size: saliency");
   const Tensor input = contiguous_floats(saliency);
-  cv::Mat resized;
-  cv::resize(blur(view(input), options.smoothing), resized, size, 0, 0, cv::INTER_LINEAR);
+  return mask_at_size(view(input), size, options);
+}
+
+cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options) {
+  TORCH_CHECK(saliency.type() == CV_32FC1, "a saliency map must be CV_32FC1");
+  cv::Mat resized = blur(saliency, options.smoothing);
+  if (resized.size() != size) cv::resize(resized, resized, size, 0, 0, cv::INTER_LINEAR);
   return threshold_and_clean(resized, options);
 }
 

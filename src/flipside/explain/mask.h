@@ -31,6 +31,7 @@ Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
 /// The mask of one map [1,H,W] at another size (the original image's): smoothed at the network's
 /// resolution, resized bilinearly, thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);
+cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options);  ///< 32F
 
 /// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest
 /// value: the bin edge that maximises the between-class variance, the middle one where empty bins

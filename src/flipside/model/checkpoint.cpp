@@ -23,6 +23,10 @@ void put_threshold(Metadata& metadata, const std::string& key, double value) {
   if (std::isfinite(value)) metadata[key] = fmt::format("{}", value);
 }
 
+void put_side(Metadata& metadata, const std::string& key, double value) {
+  if (value > 0) metadata[key] = fmt::format("{}", value);
+}
+
 /// The file that `path` means: itself, or of a run directory the best checkpoint or the last.
 fs::path checkpoint_file(const fs::path& path) {
   if (!fs::exists(path))
@@ -82,7 +86,18 @@ class MetadataReader {
   }
 
   double threshold(const std::string& key) const {
-    if (metadata_.count(key) == 0) return std::numeric_limits<double>::quiet_NaN();
+    return number(key, std::numeric_limits<double>::quiet_NaN());
+  }
+
+  double side(const std::string& key) const {
+    const double value = number(key, 1.0);
+    if (!(value >= 1)) refuse(key, "must be a number of pixels, 1 or more");
+    return metadata_.count(key) == 0 ? 0.0 : value;
+  }
+
+ private:
+  double number(const std::string& key, double absent) const {
+    if (metadata_.count(key) == 0) return absent;
     const std::string& text = get(key);
     double value = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -90,8 +105,6 @@ class MetadataReader {
       refuse(key, "must be a number");
     return value;
   }
-
- private:
   const std::string& get(const std::string& key) const {
     const auto found = metadata_.find(key);
     if (found == metadata_.end())
@@ -150,6 +163,8 @@ void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& 
   metadata["reference_class"] = model.class_names.at(model.reference_class);
   put_threshold(metadata, "threshold_label_free", model.thresholds.label_free);
   put_threshold(metadata, "threshold_tuned", model.thresholds.tuned);
+  put_side(metadata, "native_side_median", model.native_sides.median);
+  put_side(metadata, "native_side_largest", model.native_sides.largest);
   try {
     metadata["class_names"] = json(model.class_names).dump();
   } catch (const json::exception& error) {
@@ -168,6 +183,8 @@ Checkpoint load_checkpoint(const fs::path& path) {
   checkpoint.model = make_model(reader.config(), class_names, reader.reference_class(class_names));
   checkpoint.model.thresholds.label_free = reader.threshold("threshold_label_free");
   checkpoint.model.thresholds.tuned = reader.threshold("threshold_tuned");
+  checkpoint.model.native_sides.median = reader.side("native_side_median");
+  checkpoint.model.native_sides.largest = reader.side("native_side_largest");
   take_weights(file, checkpoint.model, tensors);
   checkpoint.extra = std::move(tensors);
   checkpoint.metadata = std::move(metadata);

@@ -101,6 +101,18 @@ TEST_F(CheckpointFile, KeepsThresholdsToTheLastBit) {
   EXPECT_FALSE(loaded.generator->is_training());
 }
 
+TEST_F(CheckpointFile, KnowsTheScaleOfItsTrainingImages) {
+  Model model = saved_model();
+  EXPECT_EQ(load_model(path()).training_scale(), 1.0) << "an older checkpoint";
+  EXPECT_EQ(load_model(path()).native_sides.largest, 0.0);
+  model.native_sides = {256.5, 1000};
+  save_checkpoint(path(), model);
+  const Model loaded = load_model(path());
+  EXPECT_EQ(loaded.native_sides.median, 256.5);
+  EXPECT_EQ(loaded.native_sides.largest, 1000);
+  EXPECT_DOUBLE_EQ(loaded.training_scale(), 64 / 256.5);
+}
+
 TEST_F(CheckpointFile, OfARunIsTheBestOrElseTheLast) {
   EXPECT_THROW(load_model(folder_ / "missing"), Error);
   EXPECT_THROW(load_model(folder_), Error);
@@ -135,7 +147,9 @@ TEST_F(CheckpointFile, RefusesOtherMetadata) {
       {"class_names", "[\"a\",\"a\"]", "different names"},
       {"class_names", "[\"a\"", "JSON list"},
       {"reference_class", "plum", "reference_class = plum"},
-      {"threshold_tuned", "nan", "threshold_tuned = nan"}};
+      {"threshold_tuned", "nan", "threshold_tuned = nan"},
+      {"native_side_median", "0", "native_side_median = 0"},
+      {"native_side_largest", "wide", "native_side_largest = wide"}};
   for (const auto& [key, value, words] : changes) {
     const std::string said =
         refusal([&, key = key, value = value](auto& file) { file.metadata[key] = value; });

@@ -17,11 +17,21 @@ DiscriminatorImpl::DiscriminatorImpl(const ModelConfig& config, int64_t num_outp
   to_channels_last(*this);
 }
 
-Tensor DiscriminatorImpl::features(const Tensor& x) {
+Tensor DiscriminatorImpl::pooled(const Tensor& x, std::vector<Tensor>* activations) {
   check_images(x, stride_);
-  Tensor h = torch::leaky_relu(stem_(normalise(x)), kSlope);
-  for (auto& level : levels_) h = level(h);
-  return average_and_max(last_(h));
+  const auto keep = [&](const Tensor& h) {
+    if (activations) activations->push_back(h);
+    return h;
+  };
+  Tensor h = keep(torch::leaky_relu(stem_(normalise(x)), kSlope));
+  for (auto& level : levels_) h = keep(level(h));
+  return average_and_max(keep(last_(h)));
+}
+
+DiscriminatorTrace DiscriminatorImpl::trace(const Tensor& x) {
+  DiscriminatorTrace result;
+  result.logits = head_(pooled(x, &result.activations));
+  return result;
 }
 
 Tensor DiscriminatorImpl::forward(const Tensor& x) { return head_(features(x)); }

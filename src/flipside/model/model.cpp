@@ -1,6 +1,9 @@
 #include "flipside/model/model.h"
 
 #include <ATen/CPUGeneratorImpl.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "flipside/core/error.h"
 
@@ -32,6 +35,7 @@ template <typename AnyModel, typename Visit>
 void for_each_network(AnyModel& model, Visit visit) {
   if (model.generator) visit("generator.", *model.generator);
   if (model.discriminator) visit("discriminator.", *model.discriminator);
+  if (model.critic) visit("critic.", *model.critic);
   if (model.segmenter) visit("segmenter.", *model.segmenter);
 }
 
@@ -62,6 +66,8 @@ Model make_model(const Config& config, std::vector<std::string> class_names,
     case ModelKind::kCounterfactual:
       model.generator = Generator(config.model, num_classes);
       model.discriminator = Discriminator(config.model, num_classes + 1);
+      if (config.model.critic == Critic::kSeparate)
+        model.critic = Discriminator(config.model, num_classes);
       break;
     case ModelKind::kClassifier:
       model.discriminator = Discriminator(config.model, num_classes);
@@ -71,6 +77,15 @@ Model make_model(const Config& config, std::vector<std::string> class_names,
       break;
   }
   return model;
+}
+
+int64_t class_index(const Model& model, const std::string& name) {
+  const auto& names = model.class_names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end())
+    fail(ErrorCode::kUsage, "class \"{}\" does not exist; the model's classes are: {}", name,
+         fmt::join(names, ", "));
+  return found - names.begin();
 }
 
 TensorMap model_tensors(const Model& model) {

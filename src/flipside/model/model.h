@@ -20,20 +20,35 @@ struct Thresholds {
   double tuned = std::numeric_limits<double>::quiet_NaN();       ///< best IoU on validation masks
 };
 
+/// How large the training images were before they were stretched to `config.data.size`, in pixels;
+/// 0 where it is not known (checkpoints of older programs).
+struct NativeSides {
+  double median = 0;   ///< of the square roots of the images' areas
+  double largest = 0;  ///< longest side of any image
+};
+
 /// What a checkpoint holds, whole: no flag is needed to load it. Which networks exist depends on
 /// `config.model.kind`: generator and discriminator (K+1), discriminator alone (K outputs, the
-/// classifier), or segmenter alone.
+/// classifier), or segmenter alone. A separate critic (K outputs: "generated" for each class that
+/// an image claims to be of) exists where the configuration asks for one.
 struct Model {
   Config config;
   std::vector<std::string> class_names;  ///< K
   int64_t reference_class = 0;
   Thresholds thresholds;
+  NativeSides native_sides;
   Generator generator{nullptr};
   Discriminator discriminator{nullptr};
+  Discriminator critic{nullptr};
   Segmenter segmenter{nullptr};
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
   int64_t fake_class() const { return num_classes(); }
+  /// Pixels of the networks per pixel of a training image; 1 where that is not known.
+  double training_scale() const {
+    return native_sides.median > 0 ? static_cast<double>(config.data.size) / native_sides.median
+                                   : 1.0;
+  }
   void eval();
   void train();
 };
@@ -41,6 +56,9 @@ struct Model {
 /// Fresh weights drawn from `config.train.seed`.
 Model make_model(const Config& config, std::vector<std::string> class_names,
                  int64_t reference_class);
+
+/// Index of a class by name; `Error(kUsage)` naming the classes there are.
+int64_t class_index(const Model& model, const std::string& name);
 
 /// Tensors by name, in name order.
 using TensorMap = std::map<std::string, Tensor>;

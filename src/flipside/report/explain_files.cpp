@@ -1,12 +1,9 @@
 #include "flipside/report/explain_files.h"
 
 #include <ATen/Parallel.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
 #include <future>
 #include <map>
 #include <set>
@@ -16,6 +13,7 @@
 #include "flipside/core/log.h"
 #include "flipside/data/dataset.h"
 #include "flipside/data/image_io.h"
+#include "flipside/report/defect_table.h"
 #include "flipside/report/explained_image.h"
 #include "flipside/report/pictures.h"
 
@@ -99,42 +97,6 @@ class Reader {
   std::future<std::vector<Decoded>> pending_;
 };
 
-/// `results.jsonl`, under another name until it is complete.
-class ResultsFile {
- public:
-  explicit ResultsFile(const fs::path& out)
-      : path_(out / "results.jsonl"),
-        temporary_(path_.string() + ".tmp" + std::to_string(getpid())),
-        stream_(temporary_, std::ios::binary) {
-    check();
-  }
-  ~ResultsFile() {
-    std::error_code ignored;
-    fs::remove(temporary_, ignored);  // gone already once committed
-  }
-  void add(const std::string& line) {
-    stream_ << line << '\n';
-    check();
-  }
-  void commit() {
-    stream_.close();
-    check();
-    std::error_code error;
-    fs::rename(temporary_, path_, error);
-    if (error)
-      fail(ErrorCode::kIo, "{}: could not be written: {}", path_.string(), error.message());
-  }
-
- private:
-  void check() {
-    if (!stream_)
-      fail(ErrorCode::kIo, "{}: could not be written; free space or choose another folder",
-           path_.string());
-  }
-  fs::path path_, temporary_;
-  std::ofstream stream_;
-};
-
 /// A few images, evenly chosen among all, as rows of small pictures.
 class ContactSheet {
  public:
@@ -149,10 +111,12 @@ class ContactSheet {
   }
   void write(const fs::path& path) const {
     if (rows_.empty()) return;
-    write_image(path, picture_grid(rows_,
-                                   {fmt::format("{} of {} images", rows_.size(), total_),
-                                    "counterfactual", "change", "defect"},
-                                   labels_, kThumbnail));
+    write_image(path,
+                picture_grid(rows_,
+                             {fmt::format("{} of {} images", rows_.size(), total_),
+                              "counterfactual", "change", "defect"},
+                             labels_, kThumbnail),
+                Durability::kQuick);
   }
 
  private:
@@ -171,22 +135,36 @@ cv::Mat thumbnail(const cv::Mat& image) {
 
 /// What remains of an image once its pictures are written.
 struct Outcome {
-  std::string line, label;
+  std::string line, table_rows, label;
   std::vector<cv::Mat> thumbnails;  ///< of images on the contact sheet
 };
 
-Outcome write_pictures(const Explainer& explainer, const Explanation& explanation, int64_t row,
-                       const Decoded& decoded, const fs::path& out, bool on_sheet) {
-  const ExplainedImage drawn = draw_explanation(explainer, explanation, row, decoded.image);
+/// What every image of one call has in common.
+struct Job {
+  const Explainer& explainer;
+  const fs::path& out;
+  const ExplainFilesOptions& options;
+  const ContactSheet& sheet;
+  const ImageFile* first_file;
+};
+
+Outcome write_pictures(const Job& job, const Explanation& explanation, int64_t row,
+                       const ExplainedImage& drawn, const Decoded& decoded) {
   const std::array<const cv::Mat*, 4> pictures{&drawn.counterfactual, &drawn.heatmap, &drawn.mask,
                                                &drawn.overlay};
-  for (size_t i = 0; i < pictures.size(); ++i)
-    write_image(out / (decoded.file->name.string() + kEndings[i]), *pictures[i]);
-  const Model& model = explainer.model();
+  at::parallel_for(0, 4, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      write_image(job.out / (decoded.file->name.string() + kEndings[i]), *pictures[i],
+                  Durability::kQuick);
+  });
+  const Model& model = job.explainer.model();
   const int64_t predicted = explanation.predicted[row].item<int64_t>();
+  const double mm_per_pixel = job.options.mm_per_pixel;
+  const std::string file = decoded.file->path.string();
   Outcome outcome;
-  outcome.line = explanation_json(decoded.file->path.string(), model, explanation, row, drawn);
-  if (!on_sheet) return outcome;
+  outcome.line = explanation_json(file, model, explanation, row, drawn, mm_per_pixel);
+  outcome.table_rows = defect_table_rows(file, model.class_names, drawn.defects, mm_per_pixel);
+  if (!job.sheet.shows(decoded.file - job.first_file)) return outcome;
   outcome.label =
       fmt::format("{} {:.2f}  {}", model.class_names[predicted],
                   explanation.probs[row][predicted].item<double>(), decoded.file->name.string());
@@ -196,13 +174,63 @@ Outcome write_pictures(const Explainer& explainer, const Explanation& explanatio
   return outcome;
 }
 
-Explanation explain_batch(const Explainer& explainer, const std::vector<Decoded>& images,
+Explanation explain_batch(const Explainer& explainer, const std::vector<const Decoded*>& images,
                           int64_t target) {
   std::vector<Tensor> inputs;
-  for (const auto& decoded : images) inputs.push_back(network_input(explainer, decoded.image));
+  for (const auto* decoded : images) inputs.push_back(network_input(explainer, decoded->image));
   const auto count = static_cast<int64_t>(inputs.size());
   return explainer.explain(torch::stack(inputs),
                            target < 0 ? Tensor() : torch::full({count}, target, torch::kInt64));
+}
+
+/// Images stretched to the training size, together; outcomes by their place in `images`.
+void explain_stretched(const Job& job, const std::vector<Decoded>& images,
+                       const std::vector<size_t>& places, std::vector<Outcome>& outcomes) {
+  if (places.empty()) return;
+  std::vector<const Decoded*> chosen;
+  for (size_t place : places) chosen.push_back(&images[place]);
+  const Explanation explanation = explain_batch(job.explainer, chosen, job.options.target);
+  at::parallel_for(0, static_cast<int64_t>(places.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const ExplainedImage drawn =
+          draw_explanation(job.explainer, explanation, i, chosen[i]->image);
+      outcomes[places[i]] = write_pictures(job, explanation, i, drawn, *chosen[i]);
+    }
+  });
+}
+
+/// One image in windows: alone, since its maps take memory.
+Outcome explain_windowed(const Job& job, const Decoded& decoded, double scale) {
+  const WindowOptions options{job.options.window, job.options.batch, job.options.target};
+  const WindowedExplanation explanation =
+      explain_in_windows(job.explainer, decoded.image, scale, options);
+  const ExplainedImage drawn =
+      draw_explanation(explanation, job.explainer.model().reference_class, decoded.image);
+  return write_pictures(job, explanation.verdict, 0, drawn, decoded);
+}
+
+/// Explains decoded images, each as its size asks for.
+std::vector<Outcome> explain_images(const Job& job, const std::vector<Decoded>& images) {
+  const Model& model = job.explainer.model();
+  std::vector<Outcome> outcomes(images.size());
+  std::vector<size_t> stretched;
+  for (size_t i = 0; i < images.size(); ++i) {
+    const auto scale = window_scale(model, images[i].image.size(), job.options.scaling);
+    if (scale)
+      outcomes[i] = explain_windowed(job, images[i], *scale);
+    else
+      stretched.push_back(i);
+  }
+  explain_stretched(job, images, stretched, outcomes);
+  return outcomes;
+}
+
+void warn_of_unknown_scale(const Model& model, const ExplainFilesOptions& options) {
+  if (options.scaling.mode == Scaling::Mode::kAuto && model.native_sides.median == 0)
+    warn(
+        "this checkpoint does not say how large its training images were: images much larger than "
+        "{} pixels are explained in windows, pixel for pixel; --scale fit stretches them whole",
+        model.config.data.size);
 }
 
 }  // namespace
@@ -234,8 +262,11 @@ std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const
 int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
                       const fs::path& out, const ExplainFilesOptions& options) {
   make_folder(out);
-  ResultsFile results(out);
+  AtomicFile results(out / "results.jsonl"), table(out / "defects.csv");
+  table.write(defect_table_header(options.mm_per_pixel));
   ContactSheet sheet(static_cast<int64_t>(files.size()));
+  const Job job{explainer, out, options, sheet, files.data()};
+  warn_of_unknown_scale(explainer.model(), options);
   Progress progress("explain", static_cast<int64_t>(files.size()), "img");
   Reader reader(files, options.batch);
   int64_t unreadable = 0;
@@ -247,23 +278,16 @@ int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& 
                                 [](const Decoded& decoded) { return decoded.image.empty(); }),
                  images.end());
     unreadable += read - static_cast<int64_t>(images.size());
-    if (!images.empty()) {
-      const Explanation explanation = explain_batch(explainer, images, options.target);
-      std::vector<Outcome> outcomes(images.size());
-      at::parallel_for(0, static_cast<int64_t>(images.size()), 1, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i)
-          outcomes[i] = write_pictures(explainer, explanation, i, images[i], out,
-                                       sheet.shows(images[i].file - files.data()));
-      });
-      for (auto& outcome : outcomes) {
-        results.add(outcome.line);
-        if (!outcome.thumbnails.empty()) sheet.add(outcome.label, outcome.thumbnails);
-      }
+    for (auto& outcome : explain_images(job, images)) {
+      results.write(outcome.line + "\n");
+      table.write(outcome.table_rows);
+      if (!outcome.thumbnails.empty()) sheet.add(outcome.label, outcome.thumbnails);
     }
     progress.advance(read);
   }
   progress.finish();
   sheet.write(out / "contact_sheet.png");
+  table.commit();
   results.commit();
   return unreadable;
 }

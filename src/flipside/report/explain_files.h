@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "flipside/explain/explainer.h"
+#include "flipside/explain/tiling.h"
 
 namespace flipside {
 
@@ -23,16 +24,19 @@ struct ImageFile {
 std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const fs::path& out);
 
 struct ExplainFilesOptions {
-  int64_t target = -1;  ///< class of the counterfactuals; -1: as `Explainer::explain` chooses
-  int64_t batch = 16;   ///< images that go through the networks together, at most
+  int64_t target = -1;      ///< class of the counterfactuals; -1: as `Explainer::explain` chooses
+  int64_t batch = 16;       ///< images or windows that go through the networks together, at most
+  Scaling scaling;          ///< how large the networks see an image
+  int64_t window = 0;       ///< side of the windows, pixels of the networks; 0: the training size
+  double mm_per_pixel = 0;  ///< of the images, for measures in mm; 0: unknown
 };
 
 /// Explains every image into `out`: `<name>.counterfactual.png`, `.heatmap.png`, `.mask.png` and
-/// `.overlay.png` at the original size, `results.jsonl` with one line per image in order (it
-/// appears when all are done), and `contact_sheet.png`. The next images are decoded while the
-/// networks run; memory does not grow with the number of images. An unreadable image is reported on
-/// standard error and skipped. Gives the number of those. Throws `Error(kIo)` when `out` cannot be
-/// written.
+/// `.overlay.png` at the original size, `results.jsonl` with one line per image in order and
+/// `defects.csv` with one line per defect (both appear when all are done), and `contact_sheet.png`.
+/// The next images are decoded while the networks run; memory does not grow with the number of
+/// images. An unreadable image is reported on standard error and skipped. Gives the number of
+/// those. Throws `Error(kIo)` when `out` cannot be written.
 int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
                       const fs::path& out, const ExplainFilesOptions& options = {});
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <opencv2/imgproc.hpp>
 #include <sstream>
@@ -95,10 +96,10 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
     const Json& line = lines[i];
     std::vector<std::string> keys;
     for (const auto& item : line.items()) keys.push_back(item.key());
-    EXPECT_EQ(keys,
-              (std::vector<std::string>{"image", "predicted", "probabilities", "fakeness",
-                                        "head_predicted", "target", "counterfactual_predicted",
-                                        "counterfactual_fakeness", "mask_area", "boxes"}));
+    EXPECT_EQ(keys, (std::vector<std::string>{
+                        "image", "predicted", "probabilities", "fakeness", "head_predicted",
+                        "target", "counterfactual_predicted", "counterfactual_fakeness", "scale",
+                        "windows", "worst_window", "mask_area", "defects"}));
     EXPECT_EQ(line["image"], files[i].path.string());
     EXPECT_NEAR(line["probabilities"]["crack"].get<double>() +
                     line["probabilities"]["intact"].get<double>(),
@@ -107,12 +108,52 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
                 1e-9);
     EXPECT_NE(line["target"], line["predicted"]);
     int64_t area = 0;
-    for (const auto& box : line["boxes"]) area += box["area"].get<int64_t>();
+    for (const auto& defect : line["defects"]) area += defect["area_px"].get<int64_t>();
     EXPECT_EQ(area, cv::countNonZero(mask));
   }
   EXPECT_FALSE(read_image(data / "out/contact_sheet.png").empty());
   EXPECT_EQ(list_images({data.path()}, data / "out").size(),
             sizes.size());  // own pictures no input
+}
+
+TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {
+  const TempFolder data;
+  const std::vector<cv::Size> sizes{{16, 16}, {130, 50}, {20, 20}, {64, 300}};
+  for (size_t i = 0; i < sizes.size(); ++i)
+    write_image(data / ("in/" + std::to_string(i) + ".png"), pattern(sizes[i], 3));
+  Model model = test_model();
+  model.native_sides = {32, 40};  // half of it is what the networks see
+  ExplainFilesOptions options;
+  options.mm_per_pixel = 0.5;
+  const auto files = list_images({data / "in"}, data / "out");
+  EXPECT_EQ(explain_files(Explainer(model), files, data / "out", options), 0);
+  const auto lines = read_lines(data / "out/results.jsonl");
+  ASSERT_EQ(lines.size(), sizes.size());
+  size_t defects = 0;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const fs::path base = data / "out" / std::to_string(i);
+    for (const char* ending : {".counterfactual.png", ".heatmap.png", ".mask.png", ".overlay.png"})
+      EXPECT_EQ(read_image(base.string() + ending).size(), sizes[i]);
+    const bool large = i % 2 == 1;
+    EXPECT_EQ(lines[i]["scale"], large ? Json(0.5) : Json("fit"));
+    EXPECT_EQ(lines[i]["windows"].get<int>() > 1, large);
+    const Json& worst = lines[i]["worst_window"];
+    const cv::Rect window(worst["x"].get<int>(), worst["y"].get<int>(), worst["width"].get<int>(),
+                          worst["height"].get<int>());
+    EXPECT_EQ(window & cv::Rect({0, 0}, sizes[i]), window);
+    EXPECT_NEAR(window.width, large ? 32 : sizes[i].width, 1);
+    for (const auto& defect : lines[i]["defects"]) {
+      EXPECT_NEAR(defect["length_mm"].get<double>(), defect["length_px"].get<double>() / 2, 1e-3);
+      EXPECT_EQ(defect["class"], "crack");
+    }
+    defects += lines[i]["defects"].size();
+  }
+  std::istringstream table(read_file(data / "out/defects.csv"));
+  size_t rows = 0;
+  for (std::string line; std::getline(table, line); ++rows)
+    EXPECT_EQ(std::count(line.begin(), line.end(), ','), 14) << line;
+  EXPECT_EQ(rows, defects + 1);
+  EXPECT_GT(defects, 0u);
 }
 
 TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {

@@ -1,10 +1,12 @@
 #include "flipside/report/explained_image.h"
 
 #include <cmath>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/data/image_io.h"
+#include "flipside/report/defect_table.h"
 #include "flipside/report/pictures.h"
 
 namespace flipside {
@@ -12,28 +14,50 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// original + change, the change [3,S,S] in [-1,1] enlarged to the original's size. Its two signs
-/// are enlarged as 8-bit images, which takes a quarter of the memory that floats would.
-cv::Mat add_change(const cv::Mat& original, const Tensor& change) {
-  cv::Mat result, gain, loss;
-  cv::resize(to_image(change.clamp_min(0)), gain, original.size(), 0, 0, cv::INTER_LINEAR);
-  cv::add(original, gain, result);
-  gain.release();
-  cv::resize(to_image(change.neg().clamp_min(0)), loss, original.size(), 0, 0, cv::INTER_LINEAR);
-  cv::subtract(result, loss, result);
+/// Enlarges a map or an image to the original's size; the same pixels where it has it already.
+cv::Mat enlarge(const cv::Mat& map, cv::Size size) {
+  if (map.size() == size) return map;
+  cv::Mat enlarged;
+  cv::resize(map, enlarged, size, 0, 0, cv::INTER_LINEAR);
+  return enlarged;
+}
+
+/// original + what turned `seen` into `changed`, both at the networks' resolution. The change's two
+/// signs are enlarged as 8-bit images, which takes a quarter of the memory that floats would.
+cv::Mat add_change(const cv::Mat& original, const cv::Mat& seen, const cv::Mat& changed) {
+  cv::Mat result, change;
+  cv::subtract(changed, seen, change);  // saturates: what was gained
+  cv::add(original, enlarge(change, original.size()), result);
+  cv::subtract(seen, changed, change);
+  cv::subtract(result, enlarge(change, original.size()), result);
   return result;
+}
+
+/// Everything about the mask; `class_of` names the class of a bounding box.
+void add_mask(ExplainedImage& drawn, const cv::Mat& original, cv::Mat mask,
+              const std::function<int64_t(const Box&)>& class_of) {
+  drawn.mask = std::move(mask);
+  drawn.overlay = overlay(original, drawn.mask);
+  for (auto& region : measure_regions(drawn.mask))
+    drawn.defects.push_back({region, class_of(region.box)});
+  drawn.mask_area =
+      static_cast<double>(cv::countNonZero(drawn.mask)) / static_cast<double>(drawn.mask.total());
 }
 
 double rounded(const Tensor& value) { return std::round(value.item<double>() * 1e6) / 1e6; }
 
-Json box_json(const std::vector<Box>& boxes) {
+Json rectangle_json(const cv::Rect& box) {
+  return {{"x", box.x}, {"y", box.y}, {"width", box.width}, {"height", box.height}};
+}
+
+Json defects_json(const std::vector<Defect>& defects, const Model& model, double mm_per_pixel) {
   Json list = Json::array();
-  for (const auto& box : boxes)
-    list.push_back({{"x", box.x},
-                    {"y", box.y},
-                    {"width", box.width},
-                    {"height", box.height},
-                    {"area", box.area}});
+  for (const auto& defect : defects) {
+    Json entry{{"number", list.size() + 1}, {"class", model.class_names.at(defect.label)}};
+    for (const auto& [name, value] : named_measures(defect.region, mm_per_pixel))
+      entry[name] = value == std::floor(value) ? Json(static_cast<int64_t>(value)) : Json(value);
+    list.push_back(entry);
+  }
   return list;
 }
 
@@ -47,27 +71,50 @@ Tensor network_input(const Explainer& explainer, const cv::Mat& image) {
 ExplainedImage draw_explanation(const Explainer& explainer, const Explanation& explanation,
                                 int64_t row, const cv::Mat& original) {
   ExplainedImage drawn;
-  const Tensor seen = network_input(explainer, original);
-  drawn.counterfactual = add_change(original, explanation.counterfactual[row] - seen);
-  cv::Mat saliency;
-  cv::resize(to_float_map(explanation.saliency[row]), saliency, original.size(), 0, 0,
-             cv::INTER_LINEAR);
-  drawn.heatmap = heatmap(saliency);
-  const bool is_defect =
-      explanation.predicted[row].item<int64_t>() != explainer.model().reference_class;
-  drawn.mask =
-      is_defect ? mask_at_size(explanation.saliency[row], original.size(), explainer.mask_options())
-                : cv::Mat::zeros(original.size(), CV_8UC1);
-  drawn.overlay = overlay(original, drawn.mask);
-  drawn.boxes = mask_boxes(drawn.mask);
-  drawn.mask_area =
-      static_cast<double>(cv::countNonZero(drawn.mask)) / static_cast<double>(drawn.mask.total());
+  drawn.worst_window = cv::Rect({0, 0}, original.size());
+  drawn.counterfactual = add_change(original, to_image(network_input(explainer, original)),
+                                    to_image(explanation.counterfactual[row]));
+  drawn.heatmap = heatmap(enlarge(to_float_map(explanation.saliency[row]), original.size()));
+  const auto predicted = explanation.predicted[row].item<int64_t>();
+  cv::Mat mask =
+      predicted != explainer.model().reference_class
+          ? mask_at_size(explanation.saliency[row], original.size(), explainer.mask_options())
+          : cv::Mat::zeros(original.size(), CV_8UC1);
+  add_mask(drawn, original, std::move(mask), [predicted](const Box&) { return predicted; });
+  return drawn;
+}
+
+ExplainedImage draw_explanation(const WindowedExplanation& explanation, int64_t reference_class,
+                                const cv::Mat& original) {
+  const cv::Rect worst = explanation.windows.at(explanation.worst);
+  // Each side by itself: rounding to whole pixels makes the two scales differ a little.
+  const double scale_x = static_cast<double>(explanation.seen.cols) / original.cols;
+  const double scale_y = static_cast<double>(explanation.seen.rows) / original.rows;
+  const auto rounded_down = [](double value) { return static_cast<int>(std::floor(value)); };
+  ExplainedImage drawn;
+  drawn.scale = explanation.scale;
+  drawn.windows = explanation.windows.size();
+  const cv::Point corner(rounded_down(worst.x / scale_x), rounded_down(worst.y / scale_y));
+  drawn.worst_window = cv::Rect(corner, cv::Point(rounded_down(worst.br().x / scale_x + 0.5),
+                                                  rounded_down(worst.br().y / scale_y + 0.5))) &
+                       cv::Rect({0, 0}, original.size());
+  drawn.counterfactual = add_change(original, explanation.seen, explanation.counterfactual);
+  drawn.heatmap = heatmap(enlarge(explanation.saliency, original.size()));
+  add_mask(
+      drawn, original,
+      mask_at_size(explanation.evidence, original.size(), explanation.mask_options),
+      [&](const Box& box) {
+        return explanation.class_of(
+            {static_cast<double>(box.x) * scale_x, static_cast<double>(box.y) * scale_y,
+             static_cast<double>(box.width) * scale_x, static_cast<double>(box.height) * scale_y},
+            reference_class);
+      });
   return drawn;
 }
 
 std::string explanation_json(const std::string& image, const Model& model,
                              const Explanation& explanation, int64_t row,
-                             const ExplainedImage& drawn) {
+                             const ExplainedImage& drawn, double mm_per_pixel) {
   const auto name = [&](const Tensor& label) { return model.class_names[label.item<int64_t>()]; };
   Json probabilities;
   for (int64_t k = 0; k < model.num_classes(); ++k)
@@ -81,8 +128,11 @@ std::string explanation_json(const std::string& image, const Model& model,
       {"target", name(explanation.target[row])},
       {"counterfactual_predicted", name(explanation.counterfactual_probs[row].argmax())},
       {"counterfactual_fakeness", rounded(explanation.counterfactual_fakeness[row])},
+      {"scale", drawn.scale ? Json(*drawn.scale) : Json("fit")},
+      {"windows", drawn.windows},
+      {"worst_window", rectangle_json(drawn.worst_window)},
       {"mask_area", drawn.mask_area},
-      {"boxes", box_json(drawn.boxes)}};
+      {"defects", defects_json(drawn.defects, model, mm_per_pixel)}};
   return line.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }
 

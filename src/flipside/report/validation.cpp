@@ -67,7 +67,7 @@ Validate make_validation(const ImageFolder& folder, const fs::path& run) {
   return [&folder, run](Model& model, int64_t step) {
     EvaluateOptions options;
     options.split = Split::kVal;
-    options.darkness = false;
+    options.darkness = options.faithfulness = false;
     const ModelKind kind = model.config.model.kind;
     if (kind != ModelKind::kCounterfactual)
       return score_yardstick(evaluate(model, folder, options), kind);

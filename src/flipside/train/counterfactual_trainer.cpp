@@ -15,7 +15,8 @@ AdversarialForm form_of(const Config& config) {
 CounterfactualTrainer::CounterfactualTrainer(Model model)
     : Trainer(std::move(model), /*has_warmup=*/true),
       generator_(learners_.at(0).get()),
-      discriminator_(learners_.at(1).get()) {}
+      discriminator_(learners_.at(1).get()),
+      critic_(model_.critic ? learners_.at(2).get() : nullptr) {}
 
 StepLosses CounterfactualTrainer::warm_up(const Batch& batch) {
   Rng rng = step_rng();
@@ -40,16 +41,75 @@ Tensor CounterfactualTrainer::draw_targets(const Tensor& labels, Rng& rng) const
   return targets.to(labels.device());
 }
 
-Tensor CounterfactualTrainer::discriminator_loss(const Batch& batch, const Tensor& counterfactual,
-                                                 const Tensor& targets, Rng& rng) {
+CounterfactualTrainer::Questions CounterfactualTrainer::draw_questions(const Batch& batch,
+                                                                       Rng& rng) const {
+  const int64_t n = batch.images.size(0);
+  const double share = config_.loss.idempotence ? 0.0 : config_.train.identity_fraction;
+  Questions questions;
+  questions.own = std::llround(share * static_cast<double>(n));
+  questions.x = batch.images.slice(0, questions.own);
+  questions.y = batch.labels.slice(0, questions.own);
+  questions.t = draw_targets(questions.y, rng);
+  questions.targets = torch::cat({batch.labels.slice(0, 0, questions.own), questions.t});
+  return questions;
+}
+
+Tensor CounterfactualTrainer::discriminator_loss(const Batch& batch, const Questions& ask,
+                                                 const Tensor& x_cf, Rng& rng) {
   // GroupNorm looks at one image at a time, so real and generated ones can share a pass.
   const Tensor real = real_images(batch, rng);
-  const Tensor both = torch::cat({real, counterfactual.detach()}).contiguous(kChannelsLast);
+  const Tensor both = torch::cat({real, x_cf.detach()}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);
   return real_loss(logits.slice(0, 0, n), batch.labels, form_of(config_)) +
-         config_.loss.fake_weight *
-             fake_loss(logits.slice(0, n), targets, form_of(config_));  // equation (1)
+         config_.loss.fake_weight * fake_loss(logits.slice(0, n), ask.t, form_of(config_));  // (1)
+}
+
+double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& ask,
+                                           const Tensor& x_cf, Rng& rng) {
+  if (config_.model.critic == Critic::kNone) return 0;
+  Tensor loss;
+  if (critic_) {
+    const Tensor both = torch::cat({batch.images, x_cf.detach()}).contiguous(kChannelsLast);
+    const Tensor logits = model_.critic->forward(both);
+    const int64_t n = batch.images.size(0);
+    loss = critic_loss(logits.slice(0, 0, n), batch.labels, logits.slice(0, n), ask.t,
+                       config_.loss.adversarial);
+  } else {
+    loss = discriminator_loss(batch, ask, x_cf, rng);
+  }
+  Learner& learner = critic_ ? *critic_ : *discriminator_;
+  learner.descend(loss, config_.train.lr_discriminator * schedule_.lr_factor(step_));
+  return loss.item<double>();
+}
+
+Tensor CounterfactualTrainer::deception_loss(const Tensor& x_cf, const Tensor& targets) {
+  const Tensor logits = model_.discriminator->forward(x_cf);
+  if (config_.model.critic == Critic::kDiscriminator)
+    return adversarial_loss(logits, targets, form_of(config_));
+  const Tensor loss = class_loss(real_class_logits(logits), targets);
+  if (!critic_) return loss;
+  FrozenWeights frozen(*model_.critic);
+  return loss +
+         critic_adversarial_loss(model_.critic->forward(x_cf), targets, config_.loss.adversarial);
+}
+
+Tensor CounterfactualTrainer::cycle_loss(const Questions& ask, const Tensor& x_cf) {
+  Tensor loss = torch::zeros({}, ask.x.options()), back = x_cf;
+  for (int64_t i = 0; i < config_.loss.cycles; ++i) {
+    if (i > 0) back = model_.generator->forward(back, ask.t).counterfactual;
+    back = model_.generator->forward(back, ask.y).counterfactual;
+    loss = loss + mean_absolute_error(back, ask.x) / static_cast<double>(config_.loss.cycles);
+  }
+  return loss;
+}
+
+Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions& ask,
+                                            const Tensor& made, const Tensor& x_cf) {
+  if (config_.loss.idempotence)
+    return mean_absolute_error(model_.generator->forward(x_cf, ask.t).counterfactual, x_cf);
+  if (ask.own == 0) return torch::zeros({}, made.options());
+  return mean_absolute_error(made.slice(0, 0, ask.own), batch.images.slice(0, 0, ask.own));
 }
 
 StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
@@ -57,41 +117,22 @@ StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
   Rng rng = step_rng();
   const LossConfig& weight = config_.loss;
   Generator& G = model_.generator;
-  // The first `own` images are asked for the class they have, the others for another one.
-  const int64_t n = batch.images.size(0);
-  const int64_t own =
-      weight.idempotence ? 0 : std::llround(config_.train.identity_fraction * double(n));
-  const Tensor targets =
-      torch::cat({batch.labels.slice(0, 0, own), draw_targets(batch.labels.slice(0, own), rng)});
-  const Tensor x = batch.images.slice(0, own), y = batch.labels.slice(0, own);
-  const Tensor t = targets.slice(0, own);
-
-  const GeneratorResult made = G->forward(batch.images, targets);
-  const Tensor x_cf = made.counterfactual.slice(0, own);
-
-  const Tensor d_loss = discriminator_loss(batch, x_cf, t, rng);
-  discriminator_->descend(d_loss, config_.train.lr_discriminator * schedule_.lr_factor(step_));
+  const Questions ask = draw_questions(batch, rng);
+  const GeneratorResult made = G->forward(batch.images, ask.targets);
+  const Tensor x_cf = made.counterfactual.slice(0, ask.own);
+  const double d_loss = train_critic(batch, ask, x_cf, rng);
 
   FrozenWeights frozen(*model_.discriminator);
-  const Tensor zero = torch::zeros({}, x.options());
-  const Tensor adv =
-      adversarial_loss(model_.discriminator->forward(x_cf), t, form_of(config_));  // (2)
-  Tensor cyc = zero, back = x_cf;                                                  // (3)
-  for (int64_t i = 0; i < weight.cycles; ++i) {
-    if (i > 0) back = G->forward(back, t).counterfactual;
-    back = G->forward(back, y).counterfactual;
-    cyc = cyc + mean_absolute_error(back, x) / static_cast<double>(weight.cycles);
-  }
-  Tensor id = zero;  // (4)
-  if (weight.idempotence)
-    id = mean_absolute_error(G->forward(x_cf, t).counterfactual, x_cf);
-  else if (own > 0)
-    id = mean_absolute_error(made.counterfactual.slice(0, 0, own), batch.images.slice(0, 0, own));
-  const Tensor prox = mean_absolute_error(x_cf, x);  // (5)
-  const Tensor tv = weight.lambda_tv > 0 ? change_variation(x, x_cf) : zero;
-  const Tensor sparse = made.attention.defined() ? made.attention.slice(0, own).mean() : zero;
+  const Tensor zero = torch::zeros({}, x_cf.options());
+  const Tensor adv = deception_loss(x_cf, ask.t);                                           // (2)
+  const Tensor cyc = cycle_loss(ask, x_cf);                                                 // (3)
+  const Tensor id = identity_loss(batch, ask, made.counterfactual, x_cf);                   // (4)
+  const Tensor prox = mean_absolute_error(x_cf, ask.x);                                     // (5)
+  const Tensor tv = weight.lambda_tv > 0 ? change_variation(ask.x, x_cf) : zero;            // (5)
+  const Tensor sparse = made.attention.defined() ? made.attention.slice(0, ask.own).mean()  // (5)
+                                                 : zero;
   const Tensor cls = class_loss(made.class_logits, batch.labels);  // (6)
-  const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), t) : zero;
+  const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
   const double penalty = schedule_.penalty_factor(step_);
   const Tensor g_loss =  // (7)
@@ -101,7 +142,7 @@ StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
       weight.lambda_cls * cls + weight.lambda_cls_cf * cls_cf;
   generator_->descend(g_loss, config_.train.lr_generator * schedule_.generator_lr_factor(step_));
 
-  StepLosses losses{{"D", d_loss.item<double>()},
+  StepLosses losses{{"D", d_loss},
                     {"adv", adv.item<double>()},
                     {"id", id.item<double>()},
                     {"prox", prox.item<double>()},

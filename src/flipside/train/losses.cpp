@@ -24,10 +24,22 @@ bool fake_is_a_class(const AdversarialForm& form) {
   return form.head == FakeHead::kSoftmax && form.loss == AdversarialLoss::kCrossEntropy;
 }
 
-Tensor classes_of(const Tensor& logits) { return logits.slice(1, 0, logits.size(1) - 1); }
 Tensor fake_logit_of(const Tensor& logits) { return logits.select(1, logits.size(1) - 1); }
 
+/// The generator's part of `fake_logit_loss`. The hinge form is linear (Lim and Ye 2017): it never
+/// saturates.
+Tensor realism_loss(const Tensor& fake_logit, AdversarialLoss loss) {
+  return loss == AdversarialLoss::kHinge ? fake_logit.mean()
+                                         : fake_logit_loss(fake_logit, /*is_fake=*/false, loss);
+}
+
+Tensor logit_of_class(const Tensor& logits, const Tensor& classes) {
+  return logits.gather(/*dim=*/1, classes.unsqueeze(1)).squeeze(1);
+}
+
 }  // namespace
+
+Tensor real_class_logits(const Tensor& logits) { return logits.slice(1, 0, logits.size(1) - 1); }
 
 Tensor class_loss(const Tensor& logits, const Tensor& labels) {
   return F::cross_entropy(logits, labels);
@@ -35,7 +47,7 @@ Tensor class_loss(const Tensor& logits, const Tensor& labels) {
 
 Tensor real_loss(const Tensor& logits, const Tensor& labels, const AdversarialForm& form) {
   if (fake_is_a_class(form)) return class_loss(logits, labels);
-  return class_loss(classes_of(logits), labels) +
+  return class_loss(real_class_logits(logits), labels) +
          fake_logit_loss(fake_logit_of(logits), /*is_fake=*/false, form.loss);
 }
 
@@ -44,17 +56,23 @@ Tensor fake_loss(const Tensor& logits, const Tensor& targets, const AdversarialF
     return class_loss(logits, torch::full_like(targets, logits.size(1) - 1));
   const Tensor fake = fake_logit_loss(fake_logit_of(logits), /*is_fake=*/true, form.loss);
   if (form.head == FakeHead::kSoftmax) return fake;
-  return fake + class_loss(classes_of(logits), targets);
+  return fake + class_loss(real_class_logits(logits), targets);
 }
 
 Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form) {
   if (fake_is_a_class(form)) return class_loss(logits, targets);
-  const Tensor fake_logit = fake_logit_of(logits);
-  // The hinge form of the generator is linear (Lim and Ye 2017): it never saturates.
-  const Tensor realism = form.loss == AdversarialLoss::kHinge
-                             ? fake_logit.mean()
-                             : fake_logit_loss(fake_logit, /*is_fake=*/false, form.loss);
-  return realism + class_loss(classes_of(logits), targets);
+  return realism_loss(fake_logit_of(logits), form.loss) +
+         class_loss(real_class_logits(logits), targets);
+}
+
+Tensor critic_loss(const Tensor& real_logits, const Tensor& labels, const Tensor& fake_logits,
+                   const Tensor& targets, AdversarialLoss loss) {
+  return fake_logit_loss(logit_of_class(real_logits, labels), /*is_fake=*/false, loss) +
+         fake_logit_loss(logit_of_class(fake_logits, targets), /*is_fake=*/true, loss);
+}
+
+Tensor critic_adversarial_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss) {
+  return realism_loss(logit_of_class(logits, targets), loss);
 }
 
 Tensor mean_absolute_error(const Tensor& a, const Tensor& b) { return (a - b).abs().mean(); }

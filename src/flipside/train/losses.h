@@ -28,6 +28,17 @@ Tensor fake_loss(const Tensor& logits, const Tensor& targets, const AdversarialF
 /// (2): the generator's loss: to be taken for a real image of class `targets`.
 Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form);
 
+/// A separate critic's loss: real images should be called real under their own class, generated
+/// ones generated under the class they were made for. Logits [N,K], positive for "generated": one
+/// per class, which stands for CycleGAN's one discriminator per domain (Zhu et al. 2017).
+Tensor critic_loss(const Tensor& real_logits, const Tensor& labels, const Tensor& fake_logits,
+                   const Tensor& targets, AdversarialLoss loss);
+/// The generator's part against it: to be called real under the target class.
+Tensor critic_adversarial_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss);
+
+/// The first K of [N,K+1] logits.
+Tensor real_class_logits(const Tensor& logits);
+
 /// (6), and the ordinary classifier's loss: cross-entropy of [N,K] logits.
 Tensor class_loss(const Tensor& logits, const Tensor& labels);
 

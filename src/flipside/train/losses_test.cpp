@@ -56,6 +56,27 @@ TEST(Losses, HingeAndLeastSquaresScoreTheFakeLogit) {
               1e-12);
 }
 
+TEST(Losses, SeparateCriticScoresTheLogitOfTheClassInQuestion) {
+  const Tensor real = torch::tensor({{0.5, 9.0}, {9.0, -2.0}}, torch::kFloat64);
+  const Tensor fake = torch::tensor({{7.0, 0.25}}, torch::kFloat64);
+  const Tensor labels = torch::tensor({0, 1}, torch::kInt64);
+  const Tensor target = torch::tensor({1}, torch::kInt64);
+  const auto loss = [&](AdversarialLoss form) {
+    return critic_loss(real, labels, fake, target, form).item<double>();
+  };
+  // Real ones should be -1, or below it for the hinge; generated ones +1, or above it.
+  EXPECT_NEAR(loss(AdversarialLoss::kLeastSquares), (2.25 + 1.0) / 2 + 0.5625, 1e-12);
+  EXPECT_NEAR(loss(AdversarialLoss::kHinge), (1.5 + 0.0) / 2 + 0.75, 1e-12);
+  EXPECT_NEAR(loss(AdversarialLoss::kCrossEntropy),
+              (softplus(0.5) + softplus(-2.0)) / 2 + softplus(-0.25), 1e-12);
+  const auto generator = [&](AdversarialLoss form) {
+    return critic_adversarial_loss(fake, target, form).item<double>();
+  };
+  EXPECT_NEAR(generator(AdversarialLoss::kLeastSquares), 1.25 * 1.25, 1e-12);
+  EXPECT_NEAR(generator(AdversarialLoss::kHinge), 0.25, 1e-12);
+  EXPECT_NEAR(generator(AdversarialLoss::kCrossEntropy), softplus(0.25), 1e-12);
+}
+
 TEST(Losses, MeanAbsoluteErrorAndVariationByHand) {
   const Tensor x = torch::zeros({1, 3, 2, 2}, torch::kFloat64);
   Tensor y = x.clone();

@@ -2,10 +2,13 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <opencv2/core/types.hpp>
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
@@ -64,6 +67,21 @@ class LossMeans {
   int64_t count_ = 0;
 };
 
+/// What the model remembers of its training images' sizes.
+NativeSides native_sides(const std::vector<cv::Size>& sizes) {
+  NativeSides sides;
+  std::vector<double> roots;
+  for (const auto& size : sizes) {
+    roots.push_back(std::sqrt(static_cast<double>(size.width) * size.height));
+    sides.largest = std::max<double>(sides.largest, std::max(size.width, size.height));
+  }
+  if (roots.empty()) return sides;
+  const auto middle = roots.begin() + static_cast<std::ptrdiff_t>(roots.size() / 2);
+  std::nth_element(roots.begin(), middle, roots.end());
+  sides.median = *middle;
+  return sides;
+}
+
 std::string brief(const std::vector<std::pair<std::string, double>>& values) {
   std::string text;
   for (const auto& [name, value] : values)
@@ -114,6 +132,7 @@ class Run {
     announce();
     TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
                        trainer_->steps_done());
+    trainer_->averaged().native_sides = native_sides(loader.native_sizes());
     StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;

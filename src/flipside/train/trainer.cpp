@@ -33,6 +33,7 @@ Trainer::Trainer(Model model, bool has_warmup)
   };
   add("generator", model_.generator, averaged_.generator);
   add("discriminator", model_.discriminator, averaged_.discriminator);
+  add("critic", model_.critic, averaged_.critic);
   add("segmenter", model_.segmenter, averaged_.segmenter);
   model_.train();
 }

@@ -86,7 +86,9 @@ class FrozenWeights {
   std::vector<Tensor> parameters_;
 };
 
-/// Generator and K+1 discriminator, equations (1) to (8).
+/// Generator and K+1 discriminator, equations (1) to (8). With a separate critic, or none, the
+/// discriminator is an ordinary classifier that is frozen after its warm-up: so are other
+/// counterfactual methods trained (docs/equations.md, "Other methods").
 class CounterfactualTrainer : public Trainer {
  public:
   explicit CounterfactualTrainer(Model model);
@@ -94,13 +96,29 @@ class CounterfactualTrainer : public Trainer {
  private:
   StepLosses train_on(const Batch& batch) override;
   StepLosses warm_up(const Batch& batch);
+
+  /// What the generator is asked in one step: the batch's first `own` images for the class that
+  /// they have, the others, x [N-own,3,H,W] of classes y, for another class t.
+  struct Questions {
+    int64_t own = 0;
+    Tensor x, y, t;
+    Tensor targets;  ///< [N], for the whole batch
+  };
+  Questions draw_questions(const Batch& batch, Rng& rng) const;
   /// A class other than its own for each label [N].
   Tensor draw_targets(const Tensor& labels, Rng& rng) const;
-  Tensor discriminator_loss(const Batch& batch, const Tensor& counterfactual, const Tensor& targets,
-                            Rng& rng);
+  /// One step of what judges the counterfactuals (the discriminator, or a separate critic); gives
+  /// its loss.
+  double train_critic(const Batch& batch, const Questions& ask, const Tensor& x_cf, Rng& rng);
+  Tensor discriminator_loss(const Batch& batch, const Questions& ask, const Tensor& x_cf, Rng& rng);
+  Tensor deception_loss(const Tensor& x_cf, const Tensor& targets);
+  Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
+  Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& made,
+                       const Tensor& x_cf);
 
   Learner* generator_;
   Learner* discriminator_;
+  Learner* critic_;  ///< null without a separate critic
 };
 
 /// The yardsticks: the ordinary classifier (labels) and the segmenter (masks).

@@ -121,6 +121,26 @@ TEST(Trainer, EveryVariantTakesStepsAndTrainsBothNetworks) {
   }
 }
 
+TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt) {
+  for (const auto critic : {Critic::kSeparate, Critic::kNone}) {
+    Config config = small_config();
+    config.model.critic = critic;
+    config.loss.adversarial = AdversarialLoss::kLeastSquares;
+    config.train.discriminator_warmup = 1;
+    auto trainer = make(config);
+    trainer->step(square_batch(0));
+    TensorMap before;
+    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    trainer->step(square_batch(1));
+    for (const auto& [name, tensor] : trainer->state()) {
+      if (name.find(".weights.") == std::string::npos) continue;
+      const bool is_classifier = name.rfind("state.discriminator.", 0) == 0;
+      EXPECT_EQ(torch::equal(tensor, before[name]), is_classifier) << name;
+    }
+    EXPECT_EQ(before.count("state.critic.weights.head.weight"), critic == Critic::kSeparate);
+  }
+}
+
 TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
   Config config = small_config();
   config.train.discriminator_warmup = 0;

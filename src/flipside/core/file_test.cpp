@@ -1,0 +1,50 @@
+#include "flipside/core/file.h"
+
+#include <gtest/gtest.h>
+
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+int files_in(const fs::path& folder) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) count += entry.is_regular_file();
+  return count;
+}
+
+TEST(AtomicFile, AppearsWholeOrNotAtAll) {
+  const TempFolder folder;
+  const fs::path path = folder / "deep/er/a.txt";
+  for (const Durability durability : {Durability::kSynced, Durability::kQuick}) {
+    fs::remove(path);
+    {
+      AtomicFile file(path, durability);
+      file.write("one ");
+      EXPECT_FALSE(fs::exists(path));
+      file.write("two");
+      file.commit();
+      EXPECT_EQ(read_file(path), "one two");
+    }
+    {
+      AtomicFile abandoned(path, durability);
+      abandoned.write("half");
+    }
+    EXPECT_EQ(read_file(path), "one two");
+    EXPECT_EQ(files_in(path.parent_path()), 1) << "a temporary file is left";
+  }
+}
+
+TEST(AtomicFile, SaysWhatIsInTheWay) {
+  const TempFolder folder;
+  folder.write("file", "x");
+  EXPECT_NE(message_of(ErrorCode::kIo, [&] { AtomicFile file(folder / "file/below"); }), "");
+  fs::create_directory(folder / "folder");
+  EXPECT_NE(
+      message_of(ErrorCode::kIo, [&] { atomic_write(folder / "folder", "x", Durability::kQuick); }),
+      "");
+  EXPECT_EQ(files_in(folder.path()), 1);
+}
+
+}  // namespace
+}  // namespace flipside

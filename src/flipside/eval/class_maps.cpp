@@ -1,0 +1,94 @@
+#include "flipside/eval/class_maps.h"
+
+#include <fmt/format.h>
+
+#include "flipside/core/error.h"
+#include "flipside/eval/evaluator.h"
+#include "flipside/explain/explainer.h"
+
+namespace flipside {
+namespace {
+
+Tensor counterfactual_saliency(const Model& model, const Tensor& images, const Tensor& labels) {
+  const int64_t reference = model.reference_class;
+  const int64_t first_defect = reference == 0 ? 1 : 0;
+  const Tensor targets = torch::where(labels == reference, torch::full_like(labels, first_defect),
+                                      torch::full_like(labels, reference));
+  return Explainer(model).explain(images, targets).saliency;
+}
+
+/// The options that a method's variants differ in, in words; "" where it has none.
+std::string variant(AttributionMethod method, const AttributionOptions& options) {
+  const char* baseline = options.baseline == Baseline::kBlack ? "black" : "mean colour";
+  switch (method) {
+    case AttributionMethod::kGradCam:
+    case AttributionMethod::kGradCamPlusPlus:
+    case AttributionMethod::kLayerCam:
+      return options.layer < 0 ? "last layer, " : fmt::format("layer {}, ", options.layer);
+    case AttributionMethod::kIntegratedGradients:
+      return fmt::format("from {}, ", baseline);
+    case AttributionMethod::kSmoothGrad:
+      return fmt::format("noise {:g}, ", options.noise);
+    case AttributionMethod::kRise:
+      return fmt::format("{} cells on {}, ", options.cells, baseline);
+    case AttributionMethod::kOcclusion:
+      return fmt::format("window {:g}, ", options.window);
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+std::vector<AttributionMethod> methods_of(const Model& model) {
+  if (model.config.model.kind == ModelKind::kSegmenter)
+    fail(ErrorCode::kArgument,
+         "this model is a segmenter, which has no score of a class to explain; give a classifier "
+         "or a counterfactual model");
+  std::vector<AttributionMethod> methods;
+  for (const auto method : all_methods())
+    if (method != AttributionMethod::kCounterfactual ||
+        model.config.model.kind == ModelKind::kCounterfactual)
+      methods.push_back(method);
+  return methods;
+}
+
+Tensor real_class_probs(const Model& model, const Tensor& images) {
+  const torch::NoGradGuard no_grad;
+  methods_of(model);  // refuses a segmenter
+  Discriminator network = model.discriminator;
+  const auto device = network->parameters().front().device();
+  const Tensor logits = network->forward(images.to(device).contiguous(kChannelsLast));
+  return logits.narrow(/*dim=*/1, 0, model.num_classes()).softmax(/*dim=*/1).cpu();
+}
+
+AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,
+                           const Tensor& labels, const AttributionOptions& options) {
+  if (is_attribution(method)) {
+    methods_of(model);  // refuses a segmenter
+    return attribute(method, model.discriminator, images, labels, options);
+  }
+  const Tensor map = method == AttributionMethod::kDarkness
+                         ? darkness_map(images)
+                         : counterfactual_saliency(model, images, labels);
+  return {map, map, map};
+}
+
+Tensor finished_map(AttributionMethod method, const AttributionMaps& maps,
+                    const MapSetting& setting) {
+  const Tensor map = smooth(maps.of(setting.sign), setting.smoothing);
+  return is_attribution(method) ? relative_map(map) : map;
+}
+
+MaskOptions finished_mask_options(const MapSetting& setting, double threshold) {
+  return {threshold, /*smoothing=*/0, setting.min_area};
+}
+
+std::string describe(AttributionMethod method, const MapSetting& setting) {
+  std::string text = variant(method, setting.attribution);
+  if (is_attribution(method)) text += fmt::format("{}, ", to_string(setting.sign));
+  return text + fmt::format("smoothing {:g}, regions from {:g} %", setting.smoothing,
+                            100 * setting.min_area);
+}
+
+}  // namespace flipside

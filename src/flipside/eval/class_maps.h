@@ -1,0 +1,44 @@
+#pragma once
+
+#include "flipside/explain/attribution/attribution.h"
+#include "flipside/explain/mask.h"
+#include "flipside/model/model.h"
+
+namespace flipside {
+
+/// How a method's map is made and becomes a mask.
+struct MapSetting {
+  AttributionOptions attribution;
+  Sign sign = Sign::kPositive;                 ///< of attribution methods
+  double smoothing = MaskOptions{}.smoothing;  ///< Gaussian sigma in pixels
+  double min_area = MaskOptions{}.min_area;    ///< as `MaskOptions::min_area`
+};
+
+/// The methods that a model can answer: all for a counterfactual model, all but the counterfactual
+/// for a classifier. Throws `Error(kArgument)` for a segmenter, which has no score of a class.
+std::vector<AttributionMethod> methods_of(const Model& model);
+
+/// Class probabilities [N,K] on the CPU by a classifier or by the K+1 discriminator, "fake" left
+/// out.
+Tensor real_class_probs(const Model& model, const Tensor& images);
+
+/// The map of any method for images [N,3,H,W] of classes `labels` [N] int64: what speaks for these
+/// classes. The counterfactual goes to the reference class (from that class, to the first defect
+/// class), and like darkness it has one sign: all three maps are the same. `Error(kArgument)` for a
+/// method that the model has not.
+AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,
+                           const Tensor& labels, const AttributionOptions& options);
+
+/// The map of the setting's sign, smoothed, in [0,1]: [N,1,H,W]. Attribution maps, whose unit is
+/// arbitrary, are then divided by their own maximum (`relative_map`); the counterfactual's saliency
+/// and darkness are in units of the image and stay as they are.
+Tensor finished_map(AttributionMethod method, const AttributionMaps& maps,
+                    const MapSetting& setting);
+
+/// The rule from a finished map (smoothed already) to its mask.
+MaskOptions finished_mask_options(const MapSetting& setting, double threshold);
+
+/// "layer 2, negative, smoothing 0.6, regions from 0.15 %": what was chosen of the setting.
+std::string describe(AttributionMethod method, const MapSetting& setting);
+
+}  // namespace flipside

@@ -1,0 +1,167 @@
+#include "flipside/eval/comparison.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "flipside/core/random.h"
+#include "flipside/data/image_io.h"
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+constexpr int kSide = 16;
+
+/// Light images with a dark bar in those of the class "crack", whose masks show the bar.
+class ComparisonTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    Rng rng(4);
+    for (const std::string split : {"train", "val", "test"})
+      for (const std::string name : {"crack", "intact"})
+        for (int i = 0; i < 4; ++i) {
+          cv::Mat image(kSide, kSide, CV_8UC3);
+          for (int p = 0; p < kSide * kSide * 3; ++p)
+            image.data[p] = static_cast<uint8_t>(rng.between(190, 210));
+          const fs::path file = name + "/" + std::to_string(i) + ".png";
+          if (name == "crack") {
+            const cv::Rect bar(2 + 3 * i, 1, 2, 12);
+            image(bar).setTo(cv::Scalar(60, 60, 60));
+            cv::Mat mask = cv::Mat::zeros(kSide, kSide, CV_8UC1);
+            mask(bar).setTo(255);
+            write_image(root_ / split / "masks" / file, mask);
+          }
+          write_image(root_ / split / file, image);
+        }
+  }
+  ImageFolder scan(const Model& model) const {
+    DataConfig config = model.config.data;
+    config.reference_class = "intact";
+    return scan_image_folder(root_.path(), config, /*seed=*/1);
+  }
+  static CompareOptions quick() {
+    CompareOptions options;
+    options.masks = 4;
+    return options;
+  }
+
+  TempFolder root_;
+};
+
+TEST_F(ComparisonTest, FindsWhatDarknessShows) {
+  const Model model = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  CompareOptions options = quick();
+  options.methods = {AttributionMethod::kDarkness};
+  const Comparison comparison = compare_methods(model, scan(model), options);
+  EXPECT_EQ(comparison.images, 4);
+  EXPECT_EQ(comparison.validation_images, 4);
+  ASSERT_EQ(comparison.methods.size(), 1u);
+  const MethodResult& darkness = comparison.methods[0];
+  EXPECT_EQ(darkness.setting.smoothing, 0);  // the bars are sharp
+  EXPECT_GT(darkness.validation_iou, 0.95);
+  EXPECT_GT(darkness.tuned.iou, 0.95);
+  EXPECT_GT(darkness.label_free.iou, 0.95);
+  EXPECT_GT(darkness.average_precision, 0.95);
+}
+
+TEST_F(ComparisonTest, ChoosesOnValidationMasksAlone) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  CompareOptions options = quick();
+  options.methods = {AttributionMethod::kLayerCam, AttributionMethod::kCounterfactual};
+  const Comparison before = compare_methods(model, scan(model), options);
+  // Other masks of the test split change its scores, but neither settings nor thresholds.
+  for (int i = 0; i < 4; ++i) {
+    cv::Mat mask = cv::Mat::zeros(kSide, kSide, CV_8UC1);
+    mask(cv::Rect(0, 13, 16, 3)).setTo(255);
+    write_image(root_ / "test/masks/crack" / (std::to_string(i) + ".png"), mask);
+  }
+  const Comparison after = compare_methods(model, scan(model), options);
+  for (size_t m = 0; m < 2; ++m) {
+    const auto &a = before.methods[m], &b = after.methods[m];
+    EXPECT_EQ(describe(a.method, a.setting), describe(b.method, b.setting));
+    EXPECT_EQ(a.tuned.threshold, b.tuned.threshold);
+    EXPECT_EQ(a.label_free.threshold, b.label_free.threshold);
+    EXPECT_EQ(a.validation_iou, b.validation_iou);
+    EXPECT_NE(a.tuned.iou, b.tuned.iou);
+  }
+  // Measured on the split that chose, a method reaches the IoU that it was chosen for.
+  options.split = Split::kVal;
+  for (const auto& result : compare_methods(model, scan(model), options).methods)
+    EXPECT_NEAR(result.tuned.iou, result.validation_iou, 1e-3) << to_string(result.method);
+}
+
+TEST_F(ComparisonTest, NoSettingThatIsTriedBeatsTheChosenOne) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  CompareOptions options = quick();
+  options.split = Split::kVal;
+  options.methods = {AttributionMethod::kInputXGradient};
+  const ImageFolder folder = scan(model);
+  const double reached = compare_methods(model, folder, options).methods[0].tuned.iou;
+  std::vector<Tensor> images, masks;
+  for (const auto& record : folder.split(Split::kVal)) {
+    if (record.mask.empty()) continue;
+    images.push_back(to_tensor(read_image(record.image)));
+    masks.push_back(mask_to_tensor(read_mask(record.mask)));
+  }
+  const Tensor truth = torch::stack(masks);
+  const auto maps = class_maps(AttributionMethod::kInputXGradient, model, torch::stack(images),
+                               torch::zeros({4}, torch::kInt64), {});
+  for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute})
+    for (const double smoothing : {0.0, 0.6, 1.5, 3.0}) {
+      const Tensor map =
+          finished_map(AttributionMethod::kInputXGradient, maps, {{}, sign, smoothing, 0});
+      for (int edge = 1; edge < 100; ++edge) {
+        MaskMeter meter;
+        meter.add((map >= edge / 100.0).to(torch::kFloat32), truth);
+        EXPECT_GE(reached, meter.iou() - 0.01);
+      }
+    }
+}
+
+TEST_F(ComparisonTest, EveryMethodRunsAndIsWritten) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  CompareOptions options = quick();
+  options.limit = 2;
+  options.randomisation = true;
+  const Comparison comparison = compare_methods(model, scan(model), options);
+  EXPECT_EQ(comparison.images, 2);
+  EXPECT_EQ(comparison.validation_images, 2);
+  ASSERT_EQ(comparison.methods.size(), all_methods().size());
+  const std::string text = to_text(comparison), json = to_json(comparison);
+  for (const auto& result : comparison.methods) {
+    EXPECT_NE(text.find(to_string(result.method)), std::string::npos);
+    EXPECT_EQ(result.randomisation.empty(), result.method == AttributionMethod::kDarkness);
+    const StoredSetting stored = stored_setting(json, result.method);
+    EXPECT_EQ(describe(result.method, stored.setting), describe(result.method, result.setting));
+    EXPECT_DOUBLE_EQ(stored.label_free, result.label_free.threshold);
+    if (!std::isnan(result.tuned.threshold)) {
+      EXPECT_DOUBLE_EQ(stored.tuned, result.tuned.threshold);
+    }
+  }
+  EXPECT_EQ(nlohmann::json::parse(json)["methods"].size(), all_methods().size());
+}
+
+TEST_F(ComparisonTest, RefusesWhatDoesNotFit) {
+  const Model classifier = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  CompareOptions options = quick();
+  const ImageFolder folder = scan(classifier);
+  options.methods = {AttributionMethod::kCounterfactual};
+  EXPECT_NE(message_of(ErrorCode::kArgument, [&] { compare_methods(classifier, folder, options); }),
+            "");
+  options.methods = {};
+  const Model segmenter = small_model({"crack", "intact"}, 1, ModelKind::kSegmenter);
+  EXPECT_NE(message_of(ErrorCode::kArgument, [&] { compare_methods(segmenter, folder, options); }),
+            "");
+  fs::remove_all(root_ / "val/masks");
+  EXPECT_NE(
+      message_of(ErrorCode::kData, [&] { compare_methods(classifier, scan(classifier), options); }),
+      "");
+  EXPECT_NE(message_of(ErrorCode::kUsage, [] { stored_setting("{}", AttributionMethod::kRise); }),
+            "");
+}
+
+}  // namespace
+}  // namespace flipside
