@@ -72,7 +72,6 @@ RobustnessScores score(const SuiteRecord& record, const std::vector<int64_t>& an
   scores.defended_interval = wilson_interval(counts.right + counts.rejected, n);
   return scores;
 }
-
 /// 4/255 for L-inf, as the field writes it.
 std::string bound_text(Norm norm, double eps) {
   return norm == Norm::kLinf ? fmt::format("{:.4g}/255", eps * 255) : fmt::format("{:.4g}", eps);
