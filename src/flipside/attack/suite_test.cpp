@@ -21,12 +21,13 @@ double share_defended(const std::vector<int64_t>& answers, const SuiteRecord& re
 
 /// Images of two values and a curved victim of three classes, with some labels wrong.
 struct TinyCase {
-  TinyCase() {
+  explicit TinyCase(int64_t count = 300) {
     victim = curved_victim(2, 3, 5, 1.5);
     torch::manual_seed(12);
-    images = torch::rand({400, 1, 1, 2});
+    images = torch::rand({count, 1, 1, 2});
     labels = victim.answers(images);
-    labels.slice(0, 0, 20).copy_((labels.slice(0, 0, 20) + 1).remainder(3));
+    Tensor wrong = labels.slice(0, 0, count / 20);
+    wrong.copy_((wrong + 1).remainder(3));
   }
   SuiteOptions options(Norm norm, std::vector<double> eps) const {
     SuiteOptions result;
@@ -95,7 +96,7 @@ TEST(Suite, IsNeverWeakerThanAnyOfItsAttacks) {
 }
 
 TEST(Suite, GoesOnWhereItWasInterrupted) {
-  const TinyCase tiny;
+  const TinyCase tiny(128);
   SuiteOptions options = tiny.options(Norm::kLinf, {0.02, 0.05});
   options.batch = 64;
   const SuiteRecord whole = run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options);
@@ -103,7 +104,7 @@ TEST(Suite, GoesOnWhereItWasInterrupted) {
   int batches = 0;
   const auto stop = [&](const SuiteRecord& record, int64_t) {
     stored = to_json(record);
-    if (++batches == 17) throw std::runtime_error("interrupted");
+    if (++batches == 5) throw std::runtime_error("interrupted");
   };
   EXPECT_THROW(run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options, {}, stop),
                std::runtime_error);
@@ -116,11 +117,11 @@ TEST(Suite, GoesOnWhereItWasInterrupted) {
       run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options, partial,
                 [&](const SuiteRecord&, int64_t count) { attacked += count; });
   EXPECT_EQ(to_json(resumed), to_json(whole));
-  EXPECT_LE(attacked, static_cast<int64_t>(whole.stages.size()) * 400);
+  EXPECT_LE(attacked, static_cast<int64_t>(whole.stages.size()) * 128);
 }
 
 TEST(Suite, IsDeterministicForASeedWhateverTheBatch) {
-  const TinyCase tiny;
+  const TinyCase tiny(80);
   SuiteOptions options = tiny.options(Norm::kL2, {0.05});
   const auto run = [&] {
     return to_json(run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options));
@@ -131,7 +132,7 @@ TEST(Suite, IsDeterministicForASeedWhateverTheBatch) {
   const SuiteRecord other = suite_record_from_json(run());
   const SuiteRecord record = suite_record_from_json(first);
   EXPECT_NEAR(share_defended(other.worst(0.05), other), share_defended(record.worst(0.05), record),
-              0.005);
+              0.03);
 }
 
 TEST(Suite, ARejectionDefendsUnlessTheAttackerKnowsOfIt) {
