@@ -67,6 +67,17 @@ MaskOptions with_threshold(MaskOptions options, double threshold) {
   return options;
 }
 
+/// The judge's penultimate layer; nothing without a judge.
+ChangeTable::Features judge_features(const Model* judge) {
+  if (!judge) return nullptr;
+  return [network = judge->discriminator](const Tensor& images) {
+    torch::NoGradGuard no_grad;
+    Discriminator discriminator = network;
+    const auto device = discriminator->parameters().front().device();
+    return discriminator->features(images.to(device).contiguous(kChannelsLast)).cpu();
+  };
+}
+
 /// Gathers what a counterfactual model shows, batch by batch.
 class Evaluation {
  public:
@@ -81,6 +92,7 @@ class Evaluation {
   void add_classes(const Batch& batch, const Explanation& explanation);
   void add_flips(const Tensor& labels, const Explanation& explanation);
   void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
+  void add_kept(const Tensor& images);
   void add_faithfulness(const Batch& batch, const Explanation& explanation);
   void add_truth(const Tensor& counterfactual, const Tensor& mask, const fs::path& truth);
 
@@ -91,6 +103,8 @@ class Evaluation {
   ClassScores classes_;
   ConfusionMeter head_, judge_classes_;
   std::vector<std::vector<FlipCount>> flips_;
+  ChangeTable changes_;
+  ChangeMeter true_masks_;
   MaskTrial label_free_;
   std::optional<MaskTrial> tuned_, darkness_;
   std::optional<FaithfulnessMeter> faithfulness_, judge_faithfulness_;
@@ -107,6 +121,8 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       head_(model_.num_classes()),
       judge_classes_(model_.num_classes()),
       flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
+      changes_(model_.num_classes(), explainer.mask_options(), judge_features(options.judge)),
+      true_masks_(explainer.mask_options()),
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
     if (k != model_.reference_class) defect_classes_.push_back(k);
@@ -128,6 +144,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
 
 void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
   const Tensor is_reference = batch.labels == model_.reference_class;
+  changes_.add_real(batch.images, batch.labels);
   // Defect images go to the reference class, reference images to each defect class in turn.
   for (size_t turn = 0; turn < defect_classes_.size(); ++turn) {
     const Tensor rows =
@@ -137,13 +154,22 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     const Tensor targets = torch::where(labels == model_.reference_class,
                                         torch::full_like(labels, defect_classes_[turn]),
                                         torch::full_like(labels, model_.reference_class));
-    const auto explanation = explainer_.explain(batch.images.index_select(0, rows), targets);
+    const Tensor images = batch.images.index_select(0, rows);
+    const auto explanation = explainer_.explain(images, targets);
     add_flips(labels, explanation);
+    changes_.add(images, labels, explanation);
     if (turn > 0) continue;
     add_classes(batch, explanation);
     add_masks(batch, explanation, loader);
     if (faithfulness_) add_faithfulness(batch, explanation);
   }
+  const Tensor good = is_reference.nonzero().flatten();
+  if (good.numel() > 0) add_kept(batch.images.index_select(0, good));
+}
+
+void Evaluation::add_kept(const Tensor& images) {
+  const Tensor same = torch::full({images.size(0)}, model_.reference_class, torch::kInt64);
+  changes_.add(images, same, explainer_.explain(images, same));
 }
 
 void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
@@ -180,6 +206,7 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
   const Tensor saliency = explanation.saliency.index_select(0, rows);
   const Tensor truth = batch.masks.index_select(0, rows);
   label_free_.add(saliency, truth);
+  true_masks_.add(truth, truth, truth);
   if (tuned_) tuned_->add(saliency, truth);
   if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
   curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
@@ -232,8 +259,10 @@ Results Evaluation::results() const {
                                share(count.agreed_strictly),
                                judge_ ? std::optional(share(count.judged)) : std::nullopt});
     }
+  results.changes = changes_.scores();
   results.mask_images = label_free_.meter.images();
   if (results.mask_images > 0) {
+    results.mask_diversity = true_masks_.scores().diversity;
     results.label_free = mask_scores(label_free_.meter, label_free_.options.threshold);
     if (tuned_) results.tuned = mask_scores(tuned_->meter, tuned_->options.threshold);
     if (darkness_) results.darkness_iou = darkness_->meter.iou();

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flipside/data/dataset.h"
+#include "flipside/eval/change.h"
 #include "flipside/eval/faithfulness.h"
 #include "flipside/eval/meters.h"
 #include "flipside/explain/explainer.h"
@@ -44,7 +45,9 @@ struct Results {
   std::optional<double> judge_accuracy;
   std::vector<std::vector<int64_t>> confusion;
   std::vector<FlipScores> flips;
-  int64_t mask_images = 0;  ///< images with masks that the mask scores rest on
+  std::vector<ChangeScores> changes;   ///< of the same pairs, and of good images asked to stay good
+  double mask_diversity = kUndefined;  ///< `ChangeScores::diversity` of the true masks
+  int64_t mask_images = 0;             ///< images with masks that the mask scores rest on
   std::optional<MaskScores> label_free, tuned;
   std::optional<MaskScores> fixed;  ///< a segmenter's masks at probability 0.5
   std::optional<double> pixel_average_precision;

@@ -50,6 +50,37 @@ class EvaluatorTest : public testing::Test {
   TempFolder root_;
 };
 
+/// The changes of crack > intact and of intact asked to stay, against a loop over the images.
+void expect_changes(const Results& results, const Explainer& explainer, const Model& judge,
+                    const ImageFolder& folder) {
+  Discriminator judge_network = judge.discriminator;
+  double l1[2] = {}, images[2] = {};
+  FeatureStatistics real[2], made;
+  for (const auto& record : folder.split(Split::kTest)) {
+    const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
+    const Explanation e = explainer.explain(image, torch::ones({1}, torch::kInt64));
+    l1[record.label] += (e.counterfactual - image).abs().mean().item<double>();
+    if (record.label == 1)
+      real[static_cast<int>(images[1]) % 2].add(judge_network->features(image));
+    else if (static_cast<int>(images[0]) % 2 == 0)
+      made.add(judge_network->features(e.counterfactual));
+    ++images[record.label];
+  }
+  ASSERT_EQ(results.changes.size(), 3u);  // crack > intact, intact > crack, intact > intact
+  const ChangeScores& flipped = results.changes[0];
+  const ChangeScores& kept = results.changes[2];
+  EXPECT_EQ(flipped.from, 0);
+  EXPECT_EQ(kept.from, 1);
+  EXPECT_EQ(kept.to, 1);
+  EXPECT_EQ(kept.images, 5);
+  EXPECT_NEAR(flipped.l1, l1[0] / 5, 1e-5);
+  EXPECT_NEAR(kept.l1, l1[1] / 5, 1e-5);
+  const double distance = frechet_distance(made, real[0]),
+               halves = frechet_distance(real[1], real[0]);
+  EXPECT_NEAR(*flipped.frechet, distance, 1e-3 * distance);
+  EXPECT_NEAR(*flipped.frechet_real, halves, 1e-3 * halves);
+}
+
 TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
   make_data({"crack", "intact"});
   Model model = lively_model({"crack", "intact"}, 1);
@@ -114,6 +145,7 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
     EXPECT_DOUBLE_EQ(results.flips[from].by_discriminator_strict, strict[from] / 5);
     EXPECT_DOUBLE_EQ(*results.flips[from].by_judge, judged[from] / 5);
   }
+  expect_changes(results, explainer, judge, folder);
   EXPECT_EQ(with_truth, 4);
   EXPECT_EQ(results.mask_images, 4);
   EXPECT_DOUBLE_EQ(results.label_free->threshold, 0.15);

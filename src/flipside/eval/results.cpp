@@ -60,6 +60,19 @@ std::string flip_text(const Results& results) {
   return "counterfactuals taken for their target class\n" + table(rows);
 }
 
+std::string change_text(const Results& results) {
+  std::vector<std::vector<std::string>> rows{
+      {"from > to", "L1", "pixels changed", "in the mask", "diversity", "Frechet", "real halves"}};
+  for (const auto& change : results.changes)
+    rows.push_back({results.class_names[change.from] + " > " + results.class_names[change.to],
+                    number(change.l1), number(change.changed), number(change.marked),
+                    number(change.diversity), number(change.frechet), number(change.frechet_real)});
+  std::string text = "what the counterfactuals change\n" + table(rows);
+  if (!std::isnan(results.mask_diversity))
+    text += table({{"diversity of the true masks", number(results.mask_diversity)}});
+  return text;
+}
+
 std::string mask_text(const Results& results) {
   std::vector<std::vector<std::string>> rows{{"threshold", "value", "IoU", "IoU per image", "F1",
                                               "F1, 2 px tolerance", "precision", "recall"}};
@@ -111,6 +124,7 @@ std::string to_text(const Results& results) {
                   to_string(results.split), results.class_names.at(results.reference_class));
   if (!results.confusion.empty()) text += class_text(results);
   if (!results.flips.empty()) text += flip_text(results);
+  if (!results.changes.empty()) text += change_text(results);
   if (results.mask_images > 0) text += mask_text(results);
   if (results.faithfulness && results.faithfulness->cout_images > 0)
     text += faithfulness_text(results);
@@ -127,6 +141,17 @@ std::string to_json(const Results& results) {
                      {"by_discriminator", flip.by_discriminator},
                      {"by_discriminator_strict", flip.by_discriminator_strict},
                      {"by_judge", json_or_null(flip.by_judge)}});
+  Json changes = Json::array();
+  for (const auto& change : results.changes)
+    changes.push_back({{"from", results.class_names[change.from]},
+                       {"to", results.class_names[change.to]},
+                       {"images", change.images},
+                       {"l1", change.l1},
+                       {"changed", change.changed},
+                       {"marked", change.marked},
+                       {"diversity", change.diversity},
+                       {"frechet", json_or_null(change.frechet)},
+                       {"frechet_real", json_or_null(change.frechet_real)}});
   const Json json{{"split", to_string(results.split)},
                   {"class_names", results.class_names},
                   {"reference_class", results.class_names.at(results.reference_class)},
@@ -139,6 +164,8 @@ std::string to_json(const Results& results) {
                   {"judge_accuracy", json_or_null(results.judge_accuracy)},
                   {"confusion", results.confusion},
                   {"flips", flips},
+                  {"changes", changes},
+                  {"mask_diversity", results.mask_diversity},
                   {"mask_images", results.mask_images},
                   {"label_free", mask_json(results.label_free)},
                   {"tuned", mask_json(results.tuned)},
