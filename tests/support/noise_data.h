@@ -11,7 +11,7 @@
 namespace flipside {
 
 /// Images of noise, 16 by 16, in train/, val/ and test/ of `root`; the first class has masks when
-/// `masks` is true, but its first test image has none.
+/// `masks` is true, but its first test image has none. `per_class`: 1 to 10.
 inline void write_noise_data(const fs::path& root, const std::vector<std::string>& class_names,
                              int per_class, bool masks = true) {
   constexpr int kSide = 16;
@@ -26,7 +26,7 @@ inline void write_noise_data(const fs::path& root, const std::vector<std::string
         write_image(root / split / file, image);
         if (!masks || name != class_names[0] || (split == "test" && i == 0)) continue;
         cv::Mat mask = cv::Mat::zeros(kSide, kSide, CV_8UC1);
-        mask(cv::Rect(i, 2, 5, 6)).setTo(255);
+        mask(cv::Rect(i % 8, 1, 5 + i % 3, 4 + i)).setTo(255);  // each of another area
         write_image(root / split / "masks" / file, mask);
       }
 }

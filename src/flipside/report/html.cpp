@@ -69,8 +69,11 @@ std::string base64(const std::string& bytes) {
 std::string data_uri(const cv::Mat& image, PictureCode code) {
   if (image.empty() || (image.type() != CV_8UC3 && image.type() != CV_8UC1))
     fail(ErrorCode::kArgument, "data_uri: the picture must be CV_8UC3 or CV_8UC1 and not empty");
-  cv::Mat stored = image;
-  if (image.channels() == 3) cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
+  cv::Mat stored;
+  if (image.channels() == 3)
+    cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
+  else
+    stored = image;
   std::vector<uint8_t> bytes;
   const bool is_png = code == PictureCode::kPng;
   if (is_png)

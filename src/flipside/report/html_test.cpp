@@ -26,7 +26,9 @@ TEST(Base64, AgreesWithTheExamplesOfItsStandard) {
 TEST(DataUri, HoldsThePicture) {
   cv::Mat image(5, 7, CV_8UC3);
   cv::randu(image, 0, 255);
+  const cv::Mat before = image.clone();
   EXPECT_EQ(cv::norm(decoded_data_uri(data_uri(image, PictureCode::kPng)), image, cv::NORM_INF), 0);
+  EXPECT_EQ(cv::norm(before, image, cv::NORM_INF), 0);
   const cv::Mat grey(16, 8, CV_8UC1, cv::Scalar(77));
   const std::string jpeg = data_uri(grey, PictureCode::kJpeg);
   EXPECT_EQ(jpeg.rfind("data:image/jpeg;base64,", 0), 0u);

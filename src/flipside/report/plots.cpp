@@ -65,7 +65,7 @@ std::vector<double> ticks(double low, double high) {
   const double step = tick_step(high - low);
   std::vector<double> values;
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i)
-    values.push_back(i * step);
+    values.push_back(i * step + 0.0);  // never "-0"
   return values;
 }
 

@@ -9,8 +9,8 @@
 namespace flipside {
 namespace {
 
-/// The names of the losses (docs/equations.md) in words.
-std::string in_words(const std::string& loss) {
+/// The names of losses (docs/equations.md) and scores in words.
+std::string in_words(const std::string& name) {
   static const std::map<std::string, std::string> kWords{{"real", "classification alone (warm-up)"},
                                                          {"D", "discriminator"},
                                                          {"adv", "adversarial"},
@@ -19,9 +19,11 @@ std::string in_words(const std::string& loss) {
                                                          {"cls", "class head of the generator"},
                                                          {"cyc", "cycle"},
                                                          {"tv", "total variation of the change"},
-                                                         {"sparse", "sparsity of the change"}};
-  const auto found = kWords.find(loss);
-  return found == kWords.end() ? loss : found->second;
+                                                         {"sparse", "sparsity of the change"},
+                                                         {"flip_rate", "flip rate"},
+                                                         {"iou", "mask IoU"}};
+  const auto found = kWords.find(name);
+  return found == kWords.end() ? name : found->second;
 }
 
 /// One curve for each value of the log's lines of `kind`, over the steps.
@@ -61,7 +63,7 @@ void write_losses(HtmlWriter& html, const std::vector<LogLine>& lines) {
 
 void write_validation(HtmlWriter& html, const std::vector<LogLine>& lines) {
   Plot plot{"validation", "step", "", 0, 1, log_curves(lines, "val")};
-  for (auto& curve : plot.curves) std::replace(curve.name.begin(), curve.name.end(), '_', ' ');
+  for (auto& curve : plot.curves) curve.name = in_words(curve.name);
   if (!plot.curves.empty()) html.raw(plot_figure(plot));
 }
 

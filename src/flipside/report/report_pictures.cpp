@@ -92,7 +92,7 @@ void RowWriter::caption(const ImageScore& score) {
   const fs::path file = loader_.record(score.index).image.lexically_relative(run_.images.root);
   html_.open("figcaption").element("code", file.string());
   const auto line = [&](const std::string& text) { html_.element("span", text); };
-  line("is " + name(score.label));
+  line("true class " + name(score.label));
   if (score.predicted >= 0)
     line(fmt::format("predicted {} ({:.3f})", name(score.predicted), score.probability));
   if (!std::isnan(score.fakeness)) line(fmt::format("fakeness {:.3f}", score.fakeness));

@@ -20,7 +20,8 @@ code, pre { font: 12.5px/1.45 ui-monospace, "DejaVu Sans Mono", Menlo, monospace
 pre { margin: 10px 0; padding: 10px 12px; background: var(--ground); border-radius: 6px;
   white-space: pre-wrap; overflow-wrap: anywhere; }
 .note, .scale { color: var(--soft); font-size: 14px; }
-.scale img { width: 160px; height: 10px; margin: 0 4px; border-radius: 2px; vertical-align: -1px; }
+.scale img { width: 160px; height: 10px; margin: 0 4px; vertical-align: -1px;
+  outline: 1px solid var(--line); }
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 12px 0; }
 .facts dt { color: var(--soft); }
 .facts dd { margin: 0; overflow-wrap: anywhere; }
@@ -38,13 +39,12 @@ th { font-weight: 500; }
 th:first-child { text-align: left; padding-left: 0; }
 th[scope=col] { color: var(--soft); }
 figure { margin: 0; }
-.row { display: grid; grid-template-columns: repeat(5, minmax(128px, 160px)) minmax(0, 1fr);
-  gap: 8px; padding: 10px 0; border-bottom: 1px solid var(--line); break-inside: avoid; }
+.row { display: flex; gap: 8px; padding: 10px 0; border-bottom: 1px solid var(--line); break-inside: avoid; }
 .row img { display: block; width: 100%; height: auto; border-radius: 4px;
   image-rendering: pixelated; }
+.row div { flex: 0 0 160px; }
 .row div span { color: var(--soft); font-size: 12px; }
-.row figcaption { grid-column: 6; display: flex; flex-direction: column; align-items: flex-start;
-  gap: 1px; padding-left: 8px; font-size: 13px; line-height: 1.4; }
+.row figcaption { display: flex; flex-direction: column; align-items: flex-start; gap: 1px; padding-left: 8px; font-size: 13px; line-height: 1.4; }
 .row code { overflow-wrap: anywhere; margin-bottom: 4px; }
 .row b { margin-top: 4px; padding: 0 8px; border-radius: 9px; font-size: 12px; font-weight: 600; }
 .bad { color: #8f2d00; background: #fbe3d6; }
@@ -60,18 +60,19 @@ details { margin-top: 32px; }
 summary { cursor: pointer; font-weight: 600; }
 @media (max-width: 900px) {
   body { padding: 16px 16px 48px; }
-  .row { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); }
   .row figcaption { grid-column: 1 / -1; flex-flow: row wrap; gap: 0 12px; padding: 0; }
   .row code { width: 100%; margin: 0; }
   .row b { margin-top: 0; }
-  .facts { grid-template-columns: 1fr; gap: 0; }
-  .facts dd { margin-bottom: 6px; }
+  th, td { padding: 4px 8px; }
+  .facts { font-size: 14px; column-gap: 10px; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 11px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .row { grid-template-columns: repeat(5, 1fr) 1.4fr; }
-  .row figcaption { grid-column: 6; flex-direction: column; }
+  .row { display: flex; }
+  .row div { flex: 0 0 15%; }
+  .row figcaption { flex-flow: column; }
   h2 { break-before: page; }
   h3, h4 { break-after: avoid; }
   .wide { overflow: visible; }

@@ -57,8 +57,9 @@ void write_tiles(HtmlWriter& html, const Results& results) {
     tiles.emplace_back("F1, 2 px tolerance", own_masks(results)->tolerant_f1);
   }
   for (const auto& flip : results.flips)
-    tiles.emplace_back(results.class_names[flip.from] + " → " + results.class_names[flip.to],
-                       flip.by_discriminator);
+    tiles.emplace_back(
+        results.class_names[flip.from] + " → " + results.class_names[flip.to] + " flipped",
+        flip.by_discriminator);
   html.open("div", "class=\"tiles\"");
   for (const auto& [name, value] : tiles) {
     if (!value) continue;

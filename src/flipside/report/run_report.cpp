@@ -73,7 +73,7 @@ void write_facts(HtmlWriter& html, const MeasuredRun& run) {
       {"reference class", run.model.class_names.at(run.model.reference_class) + " (good parts)"},
       {"training", fmt::format("{} steps of {} images, {} px, seed {}", config.train.steps,
                                config.train.batch, config.data.size, config.train.seed)},
-      {"version", "flipside " + run.about.version}};
+      {"version", run.about.version.empty() ? "not known" : "flipside " + run.about.version}};
   html.open("dl", "class=\"facts\"");
   for (const auto& [name, value] : facts) html.element("dt", name).element("dd", value);
   html.close();
@@ -123,7 +123,7 @@ std::string run_section(const fs::path& folder, const ReportOptions& options, co
 }
 
 void write_head(HtmlWriter& html, const std::vector<fs::path>& runs, const ReportOptions& options) {
-  html.open("header").element("h1", runs.size() == 1 ? "One run, measured" : "Runs side by side");
+  html.open("header").element("h1", runs.size() == 1 ? "A run, measured" : "Runs, measured");
   html.open("p").text(fmt::format("What the {} split says of ", to_string(options.split)));
   for (size_t i = 0; i < runs.size(); ++i) {
     html.text(i == 0 ? "" : i + 1 == runs.size() ? " and " : ", ");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "flipside/explain/explainer.h"
 #include "flipside/report/html.h"
 #include "flipside/train/run_log.h"
 #include "support/html_check.h"
@@ -38,7 +39,7 @@ class RunReportTest : public testing::Test {
   }
   Model model() const {
     Model model = lively_model(classes_, 1);
-    model.thresholds = {0.15, 0.2};
+    model.thresholds = {0.03, 0.05};
     return model;
   }
   Model yardstick(ModelKind kind) const { return small_model(classes_, 1, kind); }
@@ -94,7 +95,8 @@ TEST_F(RunReportTest, ShowsBestAndWorstInTheOrderOfASlowLoop) {
   const std::string page = run_report({write_run("run", shown)}, {});
   const Explainer explainer(shown);
   std::vector<std::pair<double, std::string>> slow;
-  for (const auto& record : scan_for(shown, data_).split(Split::kTest)) {
+  const ImageFolder folder = scan_for(shown, data_);
+  for (const auto& record : folder.split(Split::kTest)) {
     if (record.label == 1 || record.mask.empty()) continue;
     const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
     const Tensor saliency = explainer.explain(image, torch::full({1}, 1, torch::kInt64)).saliency;
@@ -105,6 +107,7 @@ TEST_F(RunReportTest, ShowsBestAndWorstInTheOrderOfASlowLoop) {
   }
   std::sort(slow.begin(), slow.end());
   ASSERT_EQ(slow.size(), 9u);
+  for (size_t i = 1; i < slow.size(); ++i) ASSERT_GT(slow[i].first, slow[i - 1].first + 1e-6);
   const auto names = [&](std::initializer_list<int> places) {
     std::vector<std::string> result;
     for (int place : places) result.push_back(slow[place].second);
@@ -121,7 +124,8 @@ TEST_F(RunReportTest, ShowsTheFailures) {
   const Explainer explainer(shown);
   std::vector<std::string> wrong;
   int64_t unflipped[2] = {};  // by true class
-  for (const auto& record : scan_for(shown, data_).split(Split::kTest)) {
+  const ImageFolder folder = scan_for(shown, data_);
+  for (const auto& record : folder.split(Split::kTest)) {
     const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
     const Explanation e =
         explainer.explain(image, torch::full({1}, 1 - record.label, torch::kInt64));
