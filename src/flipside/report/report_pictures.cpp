@@ -133,9 +133,10 @@ void write_list(HtmlWriter& html, RowWriter& rows, const std::string& heading,
 /// Colours and their values.
 void write_scale(HtmlWriter& html, bool is_segmenter) {
   const Tensor ramp = torch::linspace(0, kHeatScale, 200).expand({1, 10, 200});
-  html.open("p", "class=\"scale\"").text("heat map: 0 ");
+  html.open("p", "class=\"scale\"");
+  html.text(is_segmenter ? "probability of a defect: 0 " : "heat map: 0 ");
   html.picture(heatmap(ramp), PictureCode::kPng, "black, red, yellow, white");
-  html.text(is_segmenter ? " 1, probability of a defect"
+  html.text(is_segmenter ? " 1"
                          : fmt::format(" {} and more: mean change of the pixel's colours, one "
                                        "scale for all images",
                                        kHeatScale));

@@ -64,17 +64,22 @@ summary { cursor: pointer; font-weight: 600; }
   .row figcaption { grid-column: 1 / -1; flex-flow: row wrap; gap: 0 12px; padding: 0; }
   .row code { width: 100%; margin: 0; }
   .row b { margin-top: 0; }
+  .row:has(> div:nth-child(4):nth-last-child(2)) { grid-template-columns: repeat(2, 1fr); }
   th, td { padding: 4px 8px; }
+  th:first-child { position: sticky; left: 0; min-width: 110px; background: #fff;
+    white-space: normal; }
   .facts { font-size: 14px; column-gap: 10px; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 11px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .row { display: flex; }
-  .row div { flex: 0 0 15%; }
-  .row figcaption { flex-flow: column; }
-  h2 { break-before: page; }
-  h3, h4 { break-after: avoid; }
+  .row div { flex: 0 0 14.5%; }
+  .row figcaption { flex-flow: column; font-size: 10px; }
+  .row code { font-size: 10px; }
+  .plots { grid-template-columns: repeat(3, 1fr); }
+  section + section h2 { break-before: page; }
+  h3, h4, h4 + .note, h3 + .note, .scale { break-after: avoid; }
   .wide { overflow: visible; }
 }
 )";

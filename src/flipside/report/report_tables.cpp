@@ -122,17 +122,18 @@ void write_flips(HtmlWriter& html, const Results& results) {
 }
 
 void write_masks(HtmlWriter& html, const Results& results) {
-  Rows rows{
-      {"threshold", "value", "IoU", "IoU per image", "F1", "F1, 2 px", "precision", "recall"}};
+  Rows rows{{"threshold"}, {"its value"},          {"IoU"},       {"IoU per image"},
+            {"F1"},        {"F1, 2 px tolerance"}, {"precision"}, {"recall"}};
   const auto add = [&](const char* name, const std::optional<MaskScores>& s) {
-    if (s)
-      rows.push_back({name, number(s->threshold), number(s->iou), number(s->mean_iou),
-                      number(s->f1), number(s->tolerant_f1), number(s->precision),
-                      number(s->recall)});
+    if (!s) return;
+    rows[0].push_back(name);
+    const double values[] = {s->threshold,   s->iou,       s->mean_iou, s->f1,
+                             s->tolerant_f1, s->precision, s->recall};
+    for (size_t i = 0; i < std::size(values); ++i) rows[i + 1].push_back(number(values[i]));
   };
   add("label-free", results.label_free);
   add("fixed", results.fixed);
-  add("tuned on validation masks", results.tuned);
+  add("tuned on masks", results.tuned);
   write_block(html, fmt::format("Masks of {} defect images", results.mask_images), rows);
   Rows others{{"pixel average precision", number(results.pixel_average_precision)}};
   if (results.darkness_iou)
