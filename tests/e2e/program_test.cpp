@@ -134,6 +134,7 @@ TEST_F(Program, ReportWritesOnePageAboutSeveralRuns) {
   EXPECT_THAT(html, HasSubstr("true counterfactual"));
   EXPECT_THAT(html, HasSubstr("--split val --images 2 --out " + page));
   expect_refused("report " + data() + " --out " + page, 2, "is no run folder");
+  expect_refused("report " + run() + " --out " + data(), 2, "is a folder");
   expect_refused("report " + run() + " --images 0 --out " + page, 2, "--images");
 }
 

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "flipside/cli/commands.h"
+#include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/report/run_report.h"
@@ -16,6 +17,8 @@ struct ReportArguments {
 };
 
 void run_report_command(ReportArguments arguments) {
+  if (fs::is_directory(arguments.out))
+    fail(ErrorCode::kUsage, "--out {}: is a folder; name the page to write in it", arguments.out);
   ReportOptions& options = arguments.options;
   options.data = arguments.data;
   options.judge = arguments.judge;

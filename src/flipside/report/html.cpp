@@ -9,7 +9,7 @@
 namespace flipside {
 namespace {
 
-constexpr int kJpegQuality = 92;  // of 100: no visible blocks at the sizes shown
+constexpr int kJpegQuality = 88;  // of 100: no visible blocks at the sizes shown
 
 std::string start_tag(const std::string& name, const std::string& attributes) {
   return "<" + name + (attributes.empty() ? "" : " " + attributes) + ">";

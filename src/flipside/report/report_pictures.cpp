@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "flipside/core/random.h"
 #include "flipside/data/image_io.h"
-#include "flipside/eval/text_table.h"
 #include "flipside/report/pictures.h"
 #include "flipside/report/report_parts.h"
 
@@ -72,7 +70,7 @@ void RowWriter::write_row(const Batch& batch, const Answers& answers, const Imag
     cell("counterfactual", to_image(answers.counterfactual[i]), PictureCode::kJpeg);
   if (answers.map.defined())
     cell(is_segmenter() ? "probability" : "heat map",
-         heatmap(answers.map[i] * (is_segmenter() ? kHeatScale : 1.0)), PictureCode::kPng);
+         heatmap(answers.map[i] * (is_segmenter() ? kHeatScale : 1.0)), drawing);
   // Of an image that is turned into a defect, nothing is a defect yet.
   const bool marks_defects = is_segmenter() || score.target == model_.reference_class;
   if (answers.mask.defined() && marks_defects) {
@@ -157,7 +155,8 @@ void write_extremes(HtmlWriter& html, RowWriter& rows, const MeasuredRun& run) {
   html.element("p",
                has_masks ? "Defect images by the IoU of their mask."
                          : "There are no masks: defect images by the probability that their "
-                           "counterfactual is good.",
+                           "counterfactual is " +
+                               run.model.class_names.at(run.model.reference_class) + ".",
                "class=\"note\"");
   const auto write = [&](const char* heading, const std::vector<size_t>& places) {
     if (places.empty()) return;

@@ -60,27 +60,34 @@ details { margin-top: 32px; }
 summary { cursor: pointer; font-weight: 600; }
 @media (max-width: 900px) {
   body { padding: 16px 16px 48px; }
-  .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); }
-  .row figcaption { grid-column: 1 / -1; flex-flow: row wrap; gap: 0 12px; padding: 0; }
+  .row { flex-wrap: wrap; }
+  .row div { flex: 0 0 calc(20% - 7px); }
+  .row figcaption { flex: 0 0 100%; flex-flow: row wrap; gap: 0 12px; padding: 0; }
   .row code { width: 100%; margin: 0; }
   .row b { margin-top: 0; }
-  .row:has(> div:nth-child(4):nth-last-child(2)) { grid-template-columns: repeat(2, 1fr); }
   th, td { padding: 4px 8px; }
   th:first-child { position: sticky; left: 0; min-width: 110px; background: #fff;
     white-space: normal; }
   .facts { font-size: 14px; column-gap: 10px; }
 }
+@media (max-width: 560px) {
+  .row { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .row:has(> div:nth-child(4):nth-last-child(2)) { grid-template-columns: repeat(2, 1fr); }
+  .row figcaption { grid-column: 1 / -1; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: 11px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  .row { display: flex; }
+  .row { display: flex; flex-wrap: nowrap; }
   .row div { flex: 0 0 14.5%; }
-  .row figcaption { flex-flow: column; font-size: 10px; }
+  .row figcaption { flex: 1; flex-flow: column; font-size: 10px; }
   .row code { font-size: 10px; }
   .plots { grid-template-columns: repeat(3, 1fr); }
   section + section h2 { break-before: page; }
   h3, h4, h4 + .note, h3 + .note, .scale { break-after: avoid; }
   .wide { overflow: visible; }
+  table { font-size: 11px; }
+  .blocks > div { break-inside: avoid; }
 }
 )";
 
