@@ -11,6 +11,7 @@
 
 #include "flipside/model/model.h"
 #include "flipside/model/safetensors.h"
+#include "support/html_check.h"
 #include "support/program.h"
 
 namespace flipside {
@@ -120,6 +121,21 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
   }
   EXPECT_EQ(count, 6);
   EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
+}
+
+TEST_F(Program, ReportWritesOnePageAboutSeveralRuns) {
+  const std::string page = path("pages/report.html");
+  const ProgramResult result =
+      run_program("report " + run() + " " + run() + "/ --split val --images 2 --out " + page);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const std::string html = read_file(page);
+  EXPECT_EQ(markup_problem(html), "");
+  EXPECT_THAT(html, HasSubstr("Side by side"));
+  EXPECT_THAT(html, HasSubstr("true counterfactual"));
+  EXPECT_THAT(html, HasSubstr("--split val --images 2 --out " + page));
+  expect_refused("report " + data() + " --out " + page, 2, "is no run folder");
+  expect_refused("report " + run() + " --out " + data(), 2, "is a folder");
+  expect_refused("report " + run() + " --images 0 --out " + page, 2, "--images");
 }
 
 TEST_F(Program, CompareChoosesASettingThatExplainTakes) {

@@ -10,6 +10,7 @@ void add_commands(CLI::App& app) {
   add_explain_command(app);
   add_attack_command(app);
   add_compare_command(app);
+  add_report_command(app);
 }
 
 }  // namespace flipside

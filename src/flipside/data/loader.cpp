@@ -228,11 +228,15 @@ bool EvalLoader::next(Batch& batch) {
   const int64_t end = std::min(state_->done + state_->batch_size, size());
   if (state_->done == end) return false;
   const std::vector<int64_t> indices(readable.begin() + state_->done, readable.begin() + end);
-  std::vector<Picture> pictures;
-  for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
-  batch = make_batch(pictures, indices, state_->store);
+  batch = read(indices);
   state_->done = end;
   return true;
+}
+
+Batch EvalLoader::read(const std::vector<int64_t>& indices) const {
+  std::vector<Picture> pictures;
+  for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
+  return make_batch(pictures, indices, state_->store);
 }
 
 void EvalLoader::reset() { state_->done = 0; }

@@ -40,6 +40,9 @@ class EvalLoader {
   /// False when the split is finished; `reset` starts over. The last batch may be smaller.
   bool next(Batch& batch);
   void reset();
+  /// The images of these values of `Batch::indices` (at least one) as one batch, in this order;
+  /// `next` goes on where it was. Throws `Error(kImage)` for one that cannot be read.
+  Batch read(const std::vector<int64_t>& indices) const;
   /// Number of readable images.
   int64_t size() const;
   /// The record behind a value of `Batch::indices`.

@@ -219,6 +219,23 @@ TEST(EvalLoader, GoesThroughASplitOnceInOrder) {
   }
 }
 
+TEST(EvalLoader, ReadsChosenImagesAgainInTheOrderAskedFor) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {3, 4});
+  EvalLoader loader(data, Split::kTrain, small_config(1), 4);
+  Batch batch;
+  ASSERT_TRUE(loader.next(batch));
+  const Batch chosen = loader.read({5, 0, 5});
+  for (int64_t i = 0; i < 3; ++i) {
+    const int64_t index = i == 1 ? 0 : 5;
+    EXPECT_EQ(chosen.indices[i].item<int64_t>(), index);
+    EXPECT_EQ(chosen.labels[i].item<int64_t>(), index < 3 ? 0 : 1);
+    EXPECT_NEAR(chosen.images[i][0][5][5].item<double>(), index / 255.0, 1e-6);
+  }
+  ASSERT_TRUE(loader.next(batch));
+  EXPECT_EQ(batch.indices[0].item<int64_t>(), 4);  // the way through the split goes on
+}
+
 TEST(EvalLoader, HasNoMasksWhereNoImageHas) {
   const TempFolder folder;
   const ImageFolder data = make_data(folder, {1, 1});

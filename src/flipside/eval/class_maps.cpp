@@ -62,6 +62,13 @@ Tensor real_class_probs(const Model& model, const Tensor& images) {
   return logits.narrow(/*dim=*/1, 0, model.num_classes()).softmax(/*dim=*/1).cpu();
 }
 
+Tensor defect_probability(const Model& model, const Tensor& images) {
+  const torch::NoGradGuard no_grad;
+  Segmenter network = model.segmenter;
+  const auto device = network->parameters().front().device();
+  return network->forward(images.to(device).contiguous(kChannelsLast)).sigmoid().cpu();
+}
+
 AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,
                            const Tensor& labels, const AttributionOptions& options) {
   if (is_attribution(method)) {

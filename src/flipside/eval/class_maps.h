@@ -22,6 +22,12 @@ std::vector<AttributionMethod> methods_of(const Model& model);
 /// out.
 Tensor real_class_probs(const Model& model, const Tensor& images);
 
+/// Probability of a defect per pixel by a segmenter: [N,3,H,W] -> [N,1,H,W] on the CPU.
+Tensor defect_probability(const Model& model, const Tensor& images);
+
+/// How a segmenter's probability becomes a mask when no threshold was tuned: as it is, from 0.5 on.
+constexpr MaskOptions kSegmenterMask{0.5, /*smoothing=*/0, /*min_area=*/0};
+
 /// The map of any method for images [N,3,H,W] of classes `labels` [N] int64: what speaks for these
 /// classes. The counterfactual goes to the reference class (from that class, to the first defect
 /// class), and like darkness it has one sign: all three maps are the same. `Error(kArgument)` for a

@@ -299,14 +299,8 @@ Results evaluate_classifier(const Model& model, const ImageFolder& folder,
 
 Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
                            const EvaluateOptions& options) {
-  const auto probability = [&](const Tensor& images) {
-    torch::NoGradGuard no_grad;
-    Segmenter network = model.segmenter;
-    const auto device = network->parameters().front().device();
-    return network->forward(images.to(device).contiguous(kChannelsLast)).sigmoid().cpu();
-  };
-  constexpr MaskOptions kAsItIs{0.5, /*smoothing=*/0, /*min_area=*/0};
-  MaskTrial fixed{kAsItIs, MaskMeter()}, tuned = fixed;
+  const auto probability = [&](const Tensor& images) { return defect_probability(model, images); };
+  MaskTrial fixed{kSegmenterMask, MaskMeter()}, tuned = fixed;
   tuned.options.threshold = tune_threshold(probability, folder, model.config.data, options.batch);
   SaliencyCurve curve;
   EvalLoader loader(folder, options.split, model.config.data, options.batch);

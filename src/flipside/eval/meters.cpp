@@ -255,4 +255,19 @@ double SaliencyCurve::average_precision() const {
   return ratio(sum, hits);
 }
 
+std::vector<PrecisionRecall> SaliencyCurve::points() const {
+  const auto total = std::accumulate(positive_.begin(), positive_.end(), int64_t{0});
+  std::vector<PrecisionRecall> points;
+  int64_t hits = 0, seen = 0;
+  for (int bin = kBins - 1; bin >= 0 && total > 0; --bin) {
+    if (positive_[bin] + negative_[bin] == 0) continue;
+    hits += positive_[bin];
+    seen += positive_[bin] + negative_[bin];
+    points.push_back({static_cast<double>(bin) / kBins,
+                      ratio(static_cast<double>(hits), static_cast<double>(seen)),
+                      ratio(static_cast<double>(hits), static_cast<double>(total))});
+  }
+  return points;
+}
+
 }  // namespace flipside

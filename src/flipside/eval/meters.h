@@ -63,6 +63,11 @@ class MaskMeter {
   double iou_sum_ = 0;
 };
 
+/// What a map finds from `threshold` on, over all pixels.
+struct PrecisionRecall {
+  double threshold = 0, precision = 0, recall = 0;
+};
+
 /// Saliency [N,1,H,W] in [0,1] against truth over a fixed grid of thresholds: the IoU curve, the
 /// best threshold, and pixel average precision, in constant memory (1024 bins).
 class SaliencyCurve {
@@ -73,6 +78,9 @@ class SaliencyCurve {
   double iou_at(double threshold) const;
   double best_threshold() const;  ///< NaN where no threshold finds anything
   double average_precision() const;
+  /// Precision against recall from the highest threshold to 0, one point for each bin that holds
+  /// a pixel; empty where no pixel is of the truth.
+  std::vector<PrecisionRecall> points() const;
 
  private:
   std::vector<int64_t> positive_ = std::vector<int64_t>(kBins), negative_ = positive_;

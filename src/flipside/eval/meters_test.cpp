@@ -215,6 +215,32 @@ TEST(SaliencyCurve, AgreesWithASlowLoop) {
   EXPECT_NEAR(curve.average_precision(), ranks.average_precision(), 1e-12);
 }
 
+TEST(SaliencyCurve, GivesThePointsOfPrecisionAndRecallOfASlowLoop) {
+  Rng rng(6);
+  const Tensor truth = random_mask(rng, 2, 16, 0.3);
+  Tensor saliency = torch::empty_like(truth);
+  float* value = saliency.data_ptr<float>();
+  for (int64_t i = 0; i < saliency.numel(); ++i)
+    value[i] = static_cast<float>(rng.below(20) + (truth.data_ptr<float>()[i] > 0 ? 10 : 0)) / 64;
+  SaliencyCurve curve;
+  curve.add(saliency, truth);
+  const auto points = curve.points();
+  size_t place = 0;
+  for (int level = 63; level >= 0; --level) {
+    const double threshold = level / 64.0;
+    if ((saliency == threshold).sum().item<int64_t>() == 0) continue;
+    MaskMeter meter;
+    meter.add((saliency >= threshold).to(torch::kFloat32), truth);
+    ASSERT_LT(place, points.size());
+    EXPECT_DOUBLE_EQ(points[place].threshold, threshold);
+    EXPECT_DOUBLE_EQ(points[place].precision, meter.precision());
+    EXPECT_DOUBLE_EQ(points[place].recall, meter.recall());
+    ++place;
+  }
+  EXPECT_EQ(place, points.size());
+  EXPECT_DOUBLE_EQ(points.back().recall, 1);
+}
+
 TEST(SaliencyCurve, ChoosesTheMiddleOfEquallyGoodThresholds) {
   SaliencyCurve curve;
   curve.add(torch::tensor({0.25f, 0.75f}), torch::tensor({0.0f, 1.0f}));
@@ -223,6 +249,7 @@ TEST(SaliencyCurve, ChoosesTheMiddleOfEquallyGoodThresholds) {
   curve.reset();
   EXPECT_TRUE(std::isnan(curve.best_threshold()));
   EXPECT_TRUE(std::isnan(curve.average_precision()));
+  EXPECT_TRUE(curve.points().empty());
   curve.add(torch::zeros({4}), torch::tensor({0.0f, 1.0f, 1.0f, 0.0f}));  // a blind map
   EXPECT_TRUE(std::isnan(curve.best_threshold()));
 }

@@ -7,48 +7,51 @@
 #include <limits>
 
 #include "flipside/core/error.h"
+#include "flipside/report/html.h"
 
 namespace flipside {
 namespace {
 
-constexpr double kWidth = 640, kHeight = 400;                        // pixels
-constexpr double kLeft = 60, kRight = 190, kTop = 36, kBottom = 52;  // margins; legend right
+/// Size and margins in pixels.
+struct Layout {
+  double width, height, left, right, top, bottom;
+};
+constexpr Layout kDocument{640, 400, 60, 190, 36, 52};  // legend right
+constexpr Layout kFigure{360, 230, 50, 12, 32, 44};     // legend below, outside
 constexpr int kTicks = 5;
 const char* const kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                 "#E69F00", "#56B4E9", "#000000", "#8C8C00"};
 
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (char c : text) switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  return result;
-}
-
 /// From values to pixels.
 struct Scale {
+  Layout in;
   double x_low, x_high, y_low, y_high;
+  double right() const { return in.width - in.right; }
+  double bottom() const { return in.height - in.bottom; }
   double x(double value) const {
-    return kLeft + (value - x_low) / (x_high - x_low) * (kWidth - kLeft - kRight);
+    return in.left + (value - x_low) / (x_high - x_low) * (right() - in.left);
   }
   double y(double value) const {
     const double share = (std::clamp(value, y_low, y_high) - y_low) / (y_high - y_low);
-    return kHeight - kBottom - share * (kHeight - kTop - kBottom);
+    return bottom() - share * (bottom() - in.top);
   }
 };
+
+/// The x axis spans the curves; a span of nothing is widened.
+Scale make_scale(const Plot& plot, const Layout& layout) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Scale scale{layout, kInfinity, -kInfinity, plot.y_low, plot.y_high};
+  for (const auto& curve : plot.curves)
+    for (double x : curve.x) {
+      if (!std::isfinite(x)) continue;
+      scale.x_low = std::min(scale.x_low, x);
+      scale.x_high = std::max(scale.x_high, x);
+    }
+  if (!(scale.x_high >= scale.x_low)) scale.x_low = scale.x_high = 0;
+  if (scale.x_high == scale.x_low) scale.x_high += 1;
+  if (!(scale.y_high > scale.y_low)) scale.y_high = scale.y_low + 1;
+  return scale;
+}
 
 /// The step between ticks: 1, 2 or 5 times a power of ten, for about `kTicks` of them.
 double tick_step(double range) {
@@ -62,7 +65,7 @@ std::vector<double> ticks(double low, double high) {
   const double step = tick_step(high - low);
   std::vector<double> values;
   for (double i = std::ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; ++i)
-    values.push_back(i * step);
+    values.push_back(i * step + 0.0);  // never "-0"
   return values;
 }
 
@@ -73,23 +76,26 @@ std::string text_at(double x, double y, const std::string& text, const std::stri
 }
 
 std::string axes(const Plot& plot, const Scale& scale) {
-  const double bottom = kHeight - kBottom, right = kWidth - kRight;
+  const double left = scale.in.left, top = scale.in.top;
+  const double bottom = scale.bottom(), right = scale.right();
   std::string svg;
   for (double value : ticks(scale.y_low, scale.y_high)) {
     svg +=
-        fmt::format("<path d=\"M{} {:.1f}H{}\" stroke=\"#ddd\"/>\n", kLeft, scale.y(value), right);
-    svg += text_at(kLeft - 6, scale.y(value) + 4, fmt::format("{:.4g}", value), "end");
+        fmt::format("<path d=\"M{} {:.1f}H{}\" stroke=\"#ddd\"/>\n", left, scale.y(value), right);
+    svg += text_at(left - 6, scale.y(value) + 4, fmt::format("{:.4g}", value), "end");
   }
   for (double value : ticks(scale.x_low, scale.x_high)) {
     svg += fmt::format("<path d=\"M{:.1f} {}v5\" stroke=\"#333\"/>\n", scale.x(value), bottom);
     svg += text_at(scale.x(value), bottom + 18, fmt::format("{:.4g}", value), "middle");
   }
-  svg += fmt::format("<path d=\"M{} {}V{}H{}\" fill=\"none\" stroke=\"#333\"/>\n", kLeft, kTop,
+  svg += fmt::format("<path d=\"M{} {}V{}H{}\" fill=\"none\" stroke=\"#333\"/>\n", left, top,
                      bottom, right);
-  svg += text_at((kLeft + right) / 2, kHeight - 14, plot.x_label, "middle");
-  svg += text_at(16, (kTop + bottom) / 2, plot.y_label, "middle",
-                 fmt::format(" transform=\"rotate(-90 16 {:.1f})\"", (kTop + bottom) / 2));
-  svg += text_at(kLeft, 22, plot.title, "start", " font-weight=\"bold\"");
+  const double middle = (top + bottom) / 2;
+  svg += text_at((left + right) / 2, bottom + 38, plot.x_label, "middle");
+  if (!plot.y_label.empty())
+    svg += text_at(16, middle, plot.y_label, "middle",
+                   fmt::format(" transform=\"rotate(-90 16 {:.1f})\"", middle));
+  svg += text_at(left, top - 14, plot.title, "start", " font-weight=\"bold\"");
   return svg;
 }
 
@@ -118,36 +124,56 @@ std::string curve_svg(const Curve& curve, const Scale& scale, const std::string&
                            line, colour);
 }
 
+const char* colour_of(size_t curve) { return kColours[curve % std::size(kColours)]; }
+
+/// White ground, axes and curves.
+std::string drawing(const Plot& plot, const Scale& scale) {
+  std::string svg = fmt::format("<rect width=\"{}\" height=\"{}\" fill=\"white\"/>\n",
+                                scale.in.width, scale.in.height) +
+                    axes(plot, scale);
+  for (size_t i = 0; i < plot.curves.size(); ++i) {
+    check_curve(plot.curves[i]);
+    svg += curve_svg(plot.curves[i], scale, colour_of(i));
+  }
+  return svg;
+}
+
 }  // namespace
 
 std::string plot_svg(const Plot& plot) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  Scale scale{kInfinity, -kInfinity, plot.y_low, plot.y_high};
-  for (const auto& curve : plot.curves) {
-    check_curve(curve);
-    for (double x : curve.x) {
-      if (!std::isfinite(x)) continue;
-      scale.x_low = std::min(scale.x_low, x);
-      scale.x_high = std::max(scale.x_high, x);
-    }
-  }
-  if (!(scale.x_high >= scale.x_low)) scale.x_low = scale.x_high = 0;
-  if (scale.x_high == scale.x_low) scale.x_high += 1;
-  if (!(scale.y_high > scale.y_low)) scale.y_high = scale.y_low + 1;
+  const Scale scale = make_scale(plot, kDocument);
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} "
-      "{1}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"{0}\" height=\"{1}\" "
-      "fill=\"white\"/>\n",
-      kWidth, kHeight);
-  svg += axes(plot, scale);
+      "{1}\" font-family=\"sans-serif\" font-size=\"12\">\n",
+      scale.in.width, scale.in.height);
+  svg += drawing(plot, scale);
   for (size_t i = 0; i < plot.curves.size(); ++i) {
-    const std::string colour = kColours[i % std::size(kColours)];
-    svg += curve_svg(plot.curves[i], scale, colour);
-    const double y = kTop + 10 + 18 * static_cast<double>(i), x = kWidth - kRight + 12;
-    svg += fmt::format("<path d=\"M{} {}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n", x, y, colour);
+    const double y = scale.in.top + 10 + 18 * static_cast<double>(i), x = scale.right() + 12;
+    svg += fmt::format("<path d=\"M{} {}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n", x, y,
+                       colour_of(i));
     svg += text_at(x + 24, y + 4, plot.curves[i].name, "start");
   }
   return svg + "</svg>\n";
+}
+
+std::string plot_figure(const Plot& plot) {
+  const Scale scale = make_scale(plot, kFigure);
+  HtmlWriter html;
+  html.open("figure", "class=\"plot\"");
+  html.open("svg", fmt::format("viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\" "
+                               "font-family=\"sans-serif\" font-size=\"12\"",
+                               scale.in.width, scale.in.height, escaped(plot.title)));
+  html.raw("\n" + drawing(plot, scale)).close();
+  if (plot.curves.size() > 1) {
+    html.open("figcaption");
+    for (size_t i = 0; i < plot.curves.size(); ++i) {
+      html.open("span", "class=\"key\"");
+      html.element("i", "", fmt::format("style=\"background:{}\"", colour_of(i)));
+      html.text(plot.curves[i].name).close().raw(" ");
+    }
+    html.close();
+  }
+  return html.close().str() + "\n";
 }
 
 }  // namespace flipside

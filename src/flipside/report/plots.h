@@ -24,4 +24,8 @@ struct Plot {
 /// curve's lists differ in length.
 std::string plot_svg(const Plot& plot);
 
+/// The same for a place inside an HTML page: a <figure> with an SVG of 360 by 230 that grows and
+/// shrinks with its place, and the legend (of two curves or more) below it as text.
+std::string plot_figure(const Plot& plot);
+
 }  // namespace flipside

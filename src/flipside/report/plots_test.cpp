@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "flipside/core/error.h"
+#include "support/html_check.h"
 
 namespace flipside {
 namespace {
@@ -29,6 +30,21 @@ TEST(PlotSvg, DrawsCurvesBandsAndLegend) {
   EXPECT_EQ(svg.find("nan"), std::string::npos);
   // The first curve runs from the top left to the bottom right corner of the axes.
   EXPECT_NE(svg.find("M60.0 36.0L255.0 192.0L450.0 348.0"), std::string::npos) << svg;
+}
+
+TEST(PlotFigure, StandsInsideAPage) {
+  Plot plot{"A & B", "step", "", 0, 1, {}};
+  plot.curves.push_back({"first", {0, 1}, {1, 0}, {}, {}});
+  const std::string alone = plot_figure(plot);
+  EXPECT_EQ(markup_problem(alone), "");
+  EXPECT_EQ(alone.find("xmlns"), std::string::npos);
+  EXPECT_EQ(alone.find("figcaption"), std::string::npos);  // one curve needs no legend
+  EXPECT_NE(alone.find("M50.0 32.0L348.0 186.0"), std::string::npos) << alone;
+  plot.curves.push_back({"<second>", {0, 1}, {0, 1}, {}, {}});
+  const std::string both = plot_figure(plot);
+  EXPECT_EQ(markup_problem(both), "");
+  EXPECT_EQ(count(both, "class=\"key\""), 2);
+  EXPECT_NE(both.find("&lt;second&gt;"), std::string::npos);
 }
 
 TEST(PlotSvg, TakesEmptyAndConstantData) {

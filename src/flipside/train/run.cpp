@@ -226,20 +226,27 @@ void start_run(const fs::path& data, const fs::path& run, const Config& config,
   fresh.train();
 }
 
-void resume_run(const fs::path& run, const MakeValidate& make_validate) {
-  const fs::path about_file = run / "run.json";
-  if (!fs::exists(about_file))
+RunAbout read_about(const fs::path& run) {
+  const fs::path file = run / "run.json";
+  if (!fs::exists(file))
     fail(ErrorCode::kUsage,
          "{}: is no run folder (it has no run.json); start one with: flipside "
          "train DIR --out {}",
          run.string(), run.string());
-  const auto about = nlohmann::json::parse(read_file(about_file), nullptr, false);
-  if (!about.is_object() || !about.contains("data"))
+  const auto about = nlohmann::json::parse(read_file(file), nullptr, false);
+  if (!about.is_object() || !about.contains("data") || !about["data"].is_string())
     fail(ErrorCode::kCheckpoint,
-         "{}: is no JSON with a key \"data\"; restore it or start a new run", about_file.string());
+         "{}: is no JSON with a key \"data\"; restore it or start a new run", file.string());
+  const auto version = about.find("version");
+  return {about["data"].get<std::string>(),
+          version != about.end() && version->is_string() ? version->get<std::string>() : ""};
+}
+
+void resume_run(const fs::path& run, const MakeValidate& make_validate) {
+  const RunAbout about = read_about(run);
   Config config;
   load_config(run / "config.toml", config);
-  Run resumed(run, about["data"].get<std::string>(), config, make_validate);
+  Run resumed(run, about.data, config, make_validate);
   resumed.restore();
   resumed.train();
 }

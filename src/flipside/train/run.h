@@ -22,6 +22,15 @@ using Validate = std::function<ValidationScores(Model& model, int64_t step)>;
 /// Makes the validation for a data set; `folder` outlives what it returns.
 using MakeValidate = std::function<Validate(const ImageFolder& folder, const fs::path& run)>;
 
+/// What `run.json` of a run directory says.
+struct RunAbout {
+  fs::path data;        ///< folder of images that it was trained on
+  std::string version;  ///< of the program; "" where it is not said
+};
+
+/// Throws `Error(kUsage)` for a folder that is no run, `Error(kCheckpoint)` for a broken run.json.
+RunAbout read_about(const fs::path& run);
+
 /// A run directory:
 ///   run.json            data folder, version, command
 ///   config.toml         the resolved configuration

@@ -16,6 +16,25 @@ void RunLog::write(int64_t step, const std::string& kind,
   append_line(file_, line.dump());
 }
 
+std::vector<LogLine> RunLog::read() const {
+  std::vector<LogLine> lines;
+  if (!fs::exists(file_)) return lines;
+  std::istringstream stream(read_file(file_));
+  for (std::string text; std::getline(stream, text);) {
+    const auto parsed = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!parsed.is_object() || !parsed.contains("step") || !parsed["step"].is_number_integer())
+      continue;
+    LogLine line{parsed["step"].get<int64_t>(), "", {}};
+    for (const auto& [name, value] : parsed.items()) {
+      if (name == "kind" && value.is_string()) line.kind = value.get<std::string>();
+      if (name == "kind" || name == "step") continue;
+      line.values.emplace_back(name, value.is_number() ? value.get<double>() : std::nan(""));
+    }
+    lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
 void RunLog::rewind_to(int64_t step) const {
   if (!fs::exists(file_)) return;
   std::istringstream lines(read_file(file_));
