@@ -9,8 +9,9 @@
 namespace flipside {
 namespace {
 
-Config bench_config(int64_t size, int64_t batch) {
+Config bench_config(int64_t size, int64_t batch, Precision precision) {
   Config config;
+  config.train.precision = precision;
   config.data.size = size;
   config.train.batch = batch;
   config.train.discriminator_warmup = 0;
@@ -25,9 +26,10 @@ Batch random_batch(int64_t size, int64_t batch) {
   return data;
 }
 
-void train_step(benchmark::State& state) {
+void measure_steps(benchmark::State& state, Precision precision) {
   const int64_t size = state.range(0), batch = state.range(1);
-  CounterfactualTrainer trainer(make_model(bench_config(size, batch), {"crack", "intact"}, 1));
+  CounterfactualTrainer trainer(
+      make_model(bench_config(size, batch, precision), {"crack", "intact"}, 1));
   const Batch data = random_batch(size, batch);
   for (int i = 0; i < 3; ++i) trainer.step(data);
   const int64_t faults = minor_page_faults();
@@ -39,14 +41,18 @@ void train_step(benchmark::State& state) {
   state.counters["peak_MB"] = static_cast<double>(peak_memory()) / 1e6;
 }
 
-BENCHMARK(train_step)
-    ->ArgNames({"size", "batch"})
-    ->Args({64, 16})
-    ->Args({64, 32})
-    ->Args({128, 16})
-    ->Unit(benchmark::kMillisecond)
-    ->MeasureProcessCPUTime()
-    ->UseRealTime();
+void train_step(benchmark::State& state) { measure_steps(state, Precision::kFloat32); }
+void train_step_bfloat16(benchmark::State& state) {
+  if (!has_fast_bfloat16()) return state.SkipWithError("the processor has no bfloat16");
+  measure_steps(state, Precision::kBFloat16);
+}
+
+void sizes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"size", "batch"})->Args({64, 16})->Args({64, 32})->Args({128, 16});
+  benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
+}
+BENCHMARK(train_step)->Apply(sizes);
+BENCHMARK(train_step_bfloat16)->Apply(sizes);
 
 }  // namespace
 }  // namespace flipside

@@ -230,6 +230,11 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("checkpoint_every", t.checkpoint_every, 1, 1e9, "steps between checkpoints");
   list.number("seed", t.seed, 0, 9e18, "seed of everything random");
   list.number("threads", t.threads, 0, 1024, "processor threads; 0: all that are available");
+  list.choice("precision", t.precision,
+              {{"auto", Precision::kAuto},
+               {"float32", Precision::kFloat32},
+               {"bfloat16", Precision::kBFloat16}},
+              "of convolutions while training; auto: bfloat16 where the processor has it");
 }
 
 std::string join_inputs(const std::vector<std::string>& inputs) {

@@ -35,6 +35,13 @@ enum class Critic {
   kNone,           ///< nothing: a frozen classifier alone
 };
 
+/// What the networks compute in while they train; see `ActivationType`.
+enum class Precision {
+  kAuto,  ///< bfloat16 where the processor multiplies it, float32 elsewhere
+  kFloat32,
+  kBFloat16,
+};
+
 /// The adversarial part of the losses.
 enum class AdversarialLoss { kCrossEntropy, kHinge, kLeastSquares };
 
@@ -106,6 +113,7 @@ struct TrainConfig {
   int64_t checkpoint_every = 250;
   uint64_t seed = 1;
   int64_t threads = 0;
+  Precision precision = Precision::kFloat32;
 };
 
 struct Config {

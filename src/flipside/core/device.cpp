@@ -23,6 +23,14 @@ void configure_runtime(int threads) {
   at::set_num_threads(threads > 0 ? threads : available_processors());
 }
 
+bool has_fast_bfloat16() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 int64_t peak_memory() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

@@ -14,6 +14,9 @@ int available_processors();
 /// otherwise costs a fifth of the training time in page faults.
 void configure_runtime(int threads = 0);
 
+/// True when the processor multiplies bfloat16 numbers natively, which is twice as fast.
+bool has_fast_bfloat16();
+
 /// Largest resident memory of this process so far, in bytes.
 int64_t peak_memory();
 

@@ -7,12 +7,29 @@ namespace {
 
 constexpr double kFilmDeviation = 0.01;  // of the initial a and b in h(1+a)+b
 
+thread_local at::ScalarType activation_type = at::kFloat;
+
 }  // namespace
 
 torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
   const int64_t padding = (kernel - 1) / 2;
   return torch::nn::Conv2d(
       torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(bias));
+}
+
+ActivationType::ActivationType(at::ScalarType type) : before_(activation_type) {
+  activation_type = type;
+}
+
+ActivationType::~ActivationType() { activation_type = before_; }
+
+Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x) {
+  if (activation_type == at::kFloat) return layer(x);
+  const auto& options = layer->options;
+  const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
+  const Tensor bias = layer->bias.defined() ? layer->bias.to(activation_type) : Tensor();
+  return at::conv2d(x.to(activation_type), layer->weight.to(activation_type), bias,
+                    *options.stride(), {padding, padding});
 }
 
 void to_channels_last(torch::nn::Module& module) {
@@ -23,7 +40,8 @@ void to_channels_last(torch::nn::Module& module) {
 Tensor normalise(const Tensor& images) { return (images * 2 - 1).contiguous(kChannelsLast); }
 
 Tensor average_and_max(const Tensor& x) {
-  return torch::cat({x.mean({2, 3}), x.amax({2, 3})}, /*dim=*/1);
+  return torch::cat({x.mean({2, 3}, /*keepdim=*/false, at::kFloat), x.amax({2, 3}).to(at::kFloat)},
+                    /*dim=*/1);
 }
 
 void check_images(const Tensor& images, int64_t stride) {
@@ -62,7 +80,7 @@ ConvBlockImpl::ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t st
       norm_(register_module("norm", NormAct(out, kSlope, num_classes))) {}
 
 Tensor ConvBlockImpl::forward(const Tensor& x, const Tensor& target) {
-  return norm_(conv_(x), target);
+  return norm_(convolve(conv_, x), target);
 }
 
 ResidualBlockImpl::ResidualBlockImpl(int64_t channels)
@@ -71,7 +89,7 @@ ResidualBlockImpl::ResidualBlockImpl(int64_t channels)
       norm_(register_module("norm", NormAct(channels, /*slope=*/1.0))) {}
 
 Tensor ResidualBlockImpl::forward(const Tensor& x) {
-  return torch::leaky_relu(x + norm_(second_(first_(x))), kSlope);
+  return torch::leaky_relu(x + norm_(convolve(second_, first_(x))), kSlope);
 }
 
 EncoderImpl::EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_blocks) {
@@ -98,7 +116,7 @@ UpBlockImpl::UpBlockImpl(int64_t in, int64_t out, int64_t num_classes)
       merge_(register_module("merge", ConvBlock(2 * out, out, 3, /*stride=*/1, num_classes))) {}
 
 Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& skip, const Tensor& target) {
-  const Tensor up = torch::upsample_bilinear2d(project_(x), {skip.size(2), skip.size(3)},
+  const Tensor up = torch::upsample_bilinear2d(convolve(project_, x), {skip.size(2), skip.size(3)},
                                                /*align_corners=*/false);
   return merge_(torch::cat({up, skip}, /*dim=*/1), target);
 }
@@ -117,7 +135,7 @@ Tensor DecoderImpl::forward(const std::vector<Tensor>& features, const Tensor& t
   Tensor h = entry_(features.back(), target);
   auto skip = features.rbegin();
   for (auto& level : levels_) h = level(h, *++skip, target);
-  return output_(h);
+  return convolve(output_, h).to(at::kFloat);
 }
 
 }  // namespace flipside

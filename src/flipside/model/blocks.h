@@ -14,9 +14,10 @@ namespace flipside {
 /// with mean and variance over the channels of a group and all pixels (Wu and He 2018, eq. 1).
 /// `x` [N,C,H,W]; `gain`, `bias` [N,C] (FiLM folded in by the caller, so that its gradient costs
 /// nothing here); groups divides C; slope in (0,1], 1 being no activation. Gives [N,C,H,W]
-/// channels_last. On the CPU in float32, with C a multiple of 8, forward and backward are one
-/// custom autograd node, whose results do not depend on the number of threads; elsewhere, and for
-/// second derivatives, the same mathematics is composed of libtorch's operators.
+/// channels_last, of the type of `x`; sums and statistics are float32 whatever that is. On the CPU
+/// in float32 and bfloat16, with C a multiple of 8, forward and backward are one custom autograd
+/// node, whose results do not depend on the number of threads; elsewhere, and for second
+/// derivatives, the same mathematics is composed of libtorch's operators.
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps = 1e-5);
 
@@ -35,13 +36,31 @@ inline int64_t norm_groups(int64_t channels) { return std::max<int64_t>(1, chann
 torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
                             bool bias = false);
 
+/// While it lives, the networks of this thread convolve in `type` and keep their activations in it:
+/// float32, which is the default, or bfloat16, which takes half of the memory traffic and, on
+/// processors that have it, half of the time. Weights, their gradients, the statistics of
+/// normalisations, everything after the last convolution and all losses stay float32.
+class ActivationType {
+ public:
+  explicit ActivationType(at::ScalarType type);
+  ~ActivationType();
+  ActivationType(const ActivationType&) = delete;
+  ActivationType& operator=(const ActivationType&) = delete;
+
+ private:
+  at::ScalarType before_;
+};
+
+/// `layer` of `make_conv` applied to `x` in this thread's activation type.
+Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x);
+
 /// Lays every convolution's weights out channels_last, as the activations are.
 void to_channels_last(torch::nn::Module& module);
 
 /// Images [N,3,H,W] in [0,1] -> [-1,1], channels_last: the first thing that every network does.
 Tensor normalise(const Tensor& images);
 
-/// Average and maximum over the pixels, side by side: [N,C,H,W] -> [N,2C].
+/// Average and maximum over the pixels, side by side, in float32: [N,C,H,W] -> [N,2C].
 Tensor average_and_max(const Tensor& x);
 
 /// Throws `Error(kArgument)` unless `images` is [N,3,H,W] with H and W multiples of `stride`.
@@ -122,7 +141,7 @@ TORCH_MODULE(UpBlock);
 class DecoderImpl : public torch::nn::Module {
  public:
   DecoderImpl(const std::vector<int64_t>& widths, int64_t outputs, int64_t num_classes);
-  /// `features` as `Encoder` gives them -> [N,outputs,H,W].
+  /// `features` as `Encoder` gives them -> [N,outputs,H,W] float32.
   Tensor forward(const std::vector<Tensor>& features, const Tensor& target = {});
   /// The last layer, for its owner to initialise.
   torch::nn::Conv2d& output() { return output_; }

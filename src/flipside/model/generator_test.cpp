@@ -147,5 +147,42 @@ TEST(Segmenter, GivesOneLogitPerPixel) {
                    segmenter->parameters(), 1e-5, 4, 1e-6);
 }
 
+TEST(Precision, BFloat16GivesNearlyTheSameAnswersAndGradients) {
+  torch::manual_seed(8);
+  Config config = small_config();
+  Model model = make_model(config, {"a", "b"}, 0);
+  shake(*model.generator);
+  const Tensor x = torch::rand({4, 3, 24, 24}), target = torch::tensor({0, 1, 1, 0});
+  const auto run = [&](at::ScalarType type) {
+    const ActivationType precision(type);
+    const GeneratorResult made = model.generator->forward(x, target);
+    const Tensor logits = model.discriminator->forward(made.counterfactual);
+    EXPECT_EQ(made.counterfactual.scalar_type(), at::kFloat);
+    EXPECT_EQ(logits.scalar_type(), at::kFloat);
+    const Tensor loss = (made.counterfactual - x).square().mean() +
+                        torch::cross_entropy_loss(logits, target) +
+                        torch::cross_entropy_loss(made.class_logits, target);
+    std::vector<Tensor> results{made.counterfactual.detach(), logits.detach()};
+    auto weights = model.generator->parameters();
+    for (const auto& weight : model.discriminator->parameters()) weights.push_back(weight);
+    std::vector<Tensor> flat;
+    for (const auto& gradient : torch::autograd::grad({loss}, weights)) {
+      EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+      flat.push_back(gradient.flatten());
+    }
+    results.push_back(torch::cat(flat));
+    return results;
+  };
+  const auto exact = run(at::kFloat), rounded = run(at::kBFloat16);
+  EXPECT_LT((exact[0] - rounded[0]).abs().max().item<double>(), 0.05);
+  EXPECT_LT((exact[1] - rounded[1]).abs().max().item<double>(),
+            0.05 * (1 + exact[1].abs().max().item<double>()));
+  const double cosine = (exact[2] * rounded[2]).sum().item<double>() /
+                        (exact[2].norm().item<double>() * rounded[2].norm().item<double>());
+  EXPECT_GT(cosine, 0.99);
+  // And float32 again afterwards, bit for bit.
+  EXPECT_TRUE(torch::equal(run(at::kFloat)[0], exact[0]));
+}
+
 }  // namespace
 }  // namespace flipside

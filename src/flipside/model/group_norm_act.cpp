@@ -9,11 +9,18 @@ namespace flipside {
 namespace {
 
 using kernels::Affine;
+using kernels::BFloatBits;
 using kernels::Block;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
-constexpr int64_t kBlockFloats = 8192;  // 32 KB: a block is read twice, the second time from L1
+constexpr int64_t kBlockValues = 8192;  // 32 KB: a block is read twice, the second time from L1
+
+/// A tensor's values as the kernels take them.
+template <typename Value>
+Value* values(const Tensor& tensor) {
+  return static_cast<Value*>(tensor.data_ptr());
+}
 
 /// The sizes of one call, and where its samples and their blocks of pixels lie. Sums are kept per
 /// block and added up in the order of the blocks, so that results do not depend on the threads.
@@ -26,13 +33,14 @@ struct Layout {
         pixels(x.size(2) * x.size(3)),
         channels(x.size(1)),
         groups(groups),
-        block_pixels(std::max<int64_t>(1, kBlockFloats / channels)),
+        block_pixels(std::max<int64_t>(1, kBlockValues / channels)),
         blocks((pixels + block_pixels - 1) / block_pixels) {}
 
   int64_t group_channels() const { return channels / groups; }
   int64_t block_size(int64_t b) const { return std::min(block_pixels, pixels - b * block_pixels); }
   int64_t offset(int64_t n, int64_t b) const { return (n * pixels + b * block_pixels) * channels; }
-  Block block(const float* x, int64_t n, int64_t b) const {
+  template <typename Value>
+  Block<Value> block(const Value* x, int64_t n, int64_t b) const {
     return {x + offset(n, b), block_size(b), channels};
   }
 
@@ -104,13 +112,13 @@ class SampleAffine {
   std::vector<float> center_, scale_;
 };
 
-/// Everything of one call that both directions need; all tensors dense.
+/// Everything of one call that both directions need; all tensors dense. x is float32 or bfloat16,
+/// the others float32.
 struct Call {
   Layout layout;
   Tensor x, gain, bias, mean, rstd;  // mean and rstd [N,groups]
   double slope;
 
-  const float* input() const { return x.data_ptr<float>(); }
   SampleAffine affine(int64_t n) const {
     const int64_t g = n * layout.groups, c = n * layout.channels;
     return {layout,
@@ -122,26 +130,26 @@ struct Call {
   }
 };
 
-/// Fills `call.mean` and `call.rstd`, and gives y.
+/// Fills `call.mean` and `call.rstd`, and gives y. `Value` is the type of x and y.
+template <typename Value>
 Tensor fused_forward(Call& call, double eps) {
   const Layout& layout = call.layout;
   Tensor y = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
-  float* out = y.data_ptr<float>();
+  const Value* input = values<Value>(call.x);
+  Value* out = values<Value>(y);
   float* mean = call.mean.data_ptr<float>();
   float* rstd = call.rstd.data_ptr<float>();
   layout.for_samples([&](int64_t n) {
     BlockSums moments(layout);
     layout.for_blocks([&](int64_t b) {
-      kernels::channel_moments(layout.block(call.input(), n, b), moments.first(b),
-                               moments.second(b));
+      kernels::channel_moments(layout.block(input, n, b), moments.first(b), moments.second(b));
     });
     for (int64_t g = 0; g < layout.groups; ++g)
       std::tie(mean[n * layout.groups + g], rstd[n * layout.groups + g]) =
           group_moments(layout, moments, g, eps);
     const SampleAffine affine = call.affine(n);
     layout.for_blocks([&](int64_t b) {
-      kernels::normalise_act(layout.block(call.input(), n, b), affine.get(),
-                             out + layout.offset(n, b));
+      kernels::normalise_act(layout.block(input, n, b), affine.get(), out + layout.offset(n, b));
     });
   });
   return y;
@@ -190,14 +198,17 @@ class InputTerms {
   std::vector<float> slope_, tilt_, shift_;
 };
 
-/// Gradients of x (undefined unless `needs_input`), gain and bias. `dy` channels_last.
+/// Gradients of x (undefined unless `needs_input`), gain and bias. `dy` channels_last, of the type
+/// of x.
+template <typename Value>
 tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input) {
   const Layout& layout = call.layout;
   Tensor dx;
   if (needs_input) dx = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
   Tensor dgain = at::empty_like(call.gain), dbias = at::empty_like(call.bias);
-  const float* out_gradient = dy.data_ptr<float>();
-  float* in_gradient = needs_input ? dx.data_ptr<float>() : nullptr;
+  const Value* input = values<Value>(call.x);
+  const Value* out_gradient = values<Value>(dy);
+  Value* in_gradient = needs_input ? values<Value>(dx) : nullptr;
   layout.for_samples([&](int64_t n) {
     const SampleAffine affine = call.affine(n);
     const float* rstd = call.rstd.data_ptr<float>() + n * layout.groups;
@@ -206,14 +217,14 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
     float* bias_gradient = dbias.data_ptr<float>() + n * layout.channels;
     BlockSums sums(layout);
     layout.for_blocks([&](int64_t b) {
-      kernels::gradient_sums(layout.block(call.input(), n, b), affine.get(),
+      kernels::gradient_sums(layout.block(input, n, b), affine.get(),
                              out_gradient + layout.offset(n, b), sums.first(b), sums.second(b));
     });
     sum_blocks(layout, sums, rstd, gain_gradient, bias_gradient);
     if (!needs_input) return;
     const InputTerms terms(layout, rstd, gain, gain_gradient, bias_gradient);
     layout.for_blocks([&](int64_t b) {
-      kernels::input_gradient(layout.block(call.input(), n, b), affine.get(), terms.get(),
+      kernels::input_gradient(layout.block(input, n, b), affine.get(), terms.get(),
                               out_gradient + layout.offset(n, b),
                               in_gradient + layout.offset(n, b));
     });
@@ -245,10 +256,11 @@ class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
               x,
               gain.contiguous(),
               bias.contiguous(),
-              at::empty({x.size(0), groups}, x.options()),
-              at::empty({x.size(0), groups}, x.options()),
+              at::empty({x.size(0), groups}, gain.options()),
+              at::empty({x.size(0), groups}, gain.options()),
               slope};
-    Tensor y = fused_forward(call, eps);
+    Tensor y = x.scalar_type() == at::kFloat ? fused_forward<float>(call, eps)
+                                             : fused_forward<BFloatBits>(call, eps);
     context->save_for_backward({x, gain, bias, call.mean, call.rstd});
     context->saved_data["groups"] = groups;
     context->saved_data["slope"] = slope;
@@ -268,7 +280,10 @@ class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
     } else {
       const Call call{Layout(x, groups), x,    gain.contiguous(), bias.contiguous(), saved[3],
                       saved[4],          slope};
-      gradients = fused_backward(call, outputs[0].contiguous(kChannelsLast), x.requires_grad());
+      const Tensor dy = outputs[0].contiguous(kChannelsLast);
+      gradients = x.scalar_type() == at::kFloat
+                      ? fused_backward<float>(call, dy, x.requires_grad())
+                      : fused_backward<BFloatBits>(call, dy, x.requires_grad());
     }
     gradients.resize(6);  // none for groups, slope, eps
     return gradients;
@@ -279,7 +294,9 @@ bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias) {
   const auto plain = [](const Tensor& t) {
     return t.device().is_cpu() && t.scalar_type() == at::kFloat;
   };
-  return plain(x) && plain(gain) && plain(bias) && x.size(1) % kernels::kLanes == 0;
+  const bool known =
+      x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  return known && plain(gain) && plain(bias) && x.size(1) % kernels::kLanes == 0;
 }
 
 }  // namespace

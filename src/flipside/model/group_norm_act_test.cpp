@@ -144,6 +144,37 @@ TEST(GroupNormAct, SecondDerivativesAgreeWithTheComposedOperators) {
   for (size_t i = 0; i < 2; ++i) expect_close(fused[i], composed[i], 1e-4);
 }
 
+TEST(GroupNormAct, BFloat16AgreesUpToItsRounding) {
+  constexpr double kUnit = 1.0 / 256;  // 8 bits of significand: half a step of rounding, relative
+  for (const auto& k : kCases) {
+    const Inputs in = make_inputs(k);
+    const Tensor x = in.x.detach().to(at::kBFloat16).requires_grad_();
+    const Tensor dy = in.dy.to(at::kBFloat16);
+    const Tensor exact_x = x.detach().to(at::kDouble).requires_grad_();
+    const Tensor y = group_norm_act(x, in.gain, in.bias, k.groups, k.slope);
+    EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(y.is_contiguous(kChannelsLast));
+    const auto found = torch::autograd::grad({y}, {x, in.gain, in.bias}, {dy});
+    EXPECT_EQ(found[0].scalar_type(), at::kBFloat16);
+    EXPECT_EQ(found[1].scalar_type(), at::kFloat);
+
+    const Tensor gain = in.gain.detach().to(at::kDouble).requires_grad_();
+    const Tensor bias = in.bias.detach().to(at::kDouble).requires_grad_();
+    const Tensor exact_y = group_norm_act_composed(exact_x, gain, bias, k.groups, k.slope);
+    const auto exact =
+        torch::autograd::grad({exact_y}, {exact_x, gain, bias}, {dy.to(at::kDouble)});
+    const auto expect_rounded = [](const Tensor& actual, const Tensor& expected) {
+      const Tensor error = (actual.to(at::kDouble) - expected).abs();
+      EXPECT_LE((error - kUnit * expected.abs()).max().item<double>(), 1e-4);
+    };
+    expect_rounded(y, exact_y);
+    expect_rounded(found[0], exact[0]);
+    // Sums are float32, so that weights' gradients are as exact as in float32.
+    expect_close(found[1].to(at::kDouble), exact[1], 1e-5);
+    expect_close(found[2].to(at::kDouble), exact[2], 1e-5);
+  }
+}
+
 TEST(GroupNormAct, OtherDtypesAndWidthsGoTheComposedWay) {
   torch::manual_seed(6);
   const Tensor x = torch::randn({2, 12, 4, 4}), gain = torch::ones({2, 12}),

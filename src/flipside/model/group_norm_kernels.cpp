@@ -16,8 +16,23 @@ namespace {
 // Eight floats at any address; GCC and Clang split it where registers are narrower.
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
-FLIPSIDE_INLINE const Lanes& lanes(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
-FLIPSIDE_INLINE Lanes& lanes(float* p) { return *reinterpret_cast<Lanes*>(p); }
+typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint16_t HalfWords __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+
+FLIPSIDE_INLINE Lanes load(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
+FLIPSIDE_INLINE void store(float* p, Lanes value) { *reinterpret_cast<Lanes*>(p) = value; }
+
+// bfloat16 is the upper half of a float.
+FLIPSIDE_INLINE Lanes load(const BFloatBits* p) {
+  const HalfWords bits = *reinterpret_cast<const HalfWords*>(p);
+  return (Lanes)(__builtin_convertvector(bits, Words) << 16);
+}
+/// Rounds to the nearest, ties to even. (The NaN that arithmetic makes stays one.)
+FLIPSIDE_INLINE void store(BFloatBits* p, Lanes value) {
+  const Words bits = (Words)value;
+  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  *reinterpret_cast<HalfWords*>(p) = __builtin_convertvector(rounded, HalfWords);
+}
 
 /// Runs `kernel.tile<V>(c)` over all channels, V * kLanes of them at a time from c on: so many fit
 /// the registers together with what a kernel keeps per channel.
@@ -28,25 +43,26 @@ FLIPSIDE_INLINE void for_tiles(const Kernel& kernel, int64_t channels) {
   for (; c + kLanes <= channels; c += kLanes) kernel.template tile<1>(c);
 }
 
+template <typename Value>
 struct Moments {
-  const Block& block;
+  const Block<Value>& block;
   float *mean, *squares;
 
   template <int V>
   FLIPSIDE_INLINE void tile(int64_t c) const {
-    const float* end = block.x + block.pixels * block.channels + c;
+    const Value* end = block.x + block.pixels * block.channels + c;
     Lanes average[V] = {}, sum[V] = {};
-    for (const float* x = block.x + c; x != end; x += block.channels)
-      for (int v = 0; v < V; ++v) average[v] += lanes(x + v * kLanes);
+    for (const Value* x = block.x + c; x != end; x += block.channels)
+      for (int v = 0; v < V; ++v) average[v] += load(x + v * kLanes);
     for (int v = 0; v < V; ++v) average[v] /= static_cast<float>(block.pixels);
-    for (const float* x = block.x + c; x != end; x += block.channels)
+    for (const Value* x = block.x + c; x != end; x += block.channels)
       for (int v = 0; v < V; ++v) {
-        const Lanes deviation = lanes(x + v * kLanes) - average[v];
+        const Lanes deviation = load(x + v * kLanes) - average[v];
         sum[v] += deviation * deviation;
       }
     for (int v = 0; v < V; ++v) {
-      lanes(mean + c + v * kLanes) = average[v];
-      lanes(squares + c + v * kLanes) = sum[v];
+      store(mean + c + v * kLanes, average[v]);
+      store(squares + c + v * kLanes, sum[v]);
     }
   }
 };
@@ -59,17 +75,18 @@ struct AffineTile {
 
   FLIPSIDE_INLINE AffineTile(const Affine& affine, int64_t c) : slope(affine.slope) {
     for (int v = 0; v < V; ++v) {
-      center[v] = lanes(affine.center + c + v * kLanes);
-      scale[v] = lanes(affine.scale + c + v * kLanes);
-      bias[v] = lanes(affine.bias + c + v * kLanes);
+      center[v] = load(affine.center + c + v * kLanes);
+      scale[v] = load(affine.scale + c + v * kLanes);
+      bias[v] = load(affine.bias + c + v * kLanes);
     }
   }
 };
 
+template <typename Value>
 struct NormaliseAct {
-  const Block& block;
+  const Block<Value>& block;
   const Affine& affine;
-  float* y;
+  Value* y;
 
   template <int V>
   FLIPSIDE_INLINE void tile(int64_t c) const {
@@ -77,16 +94,17 @@ struct NormaliseAct {
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * kLanes;
-        const Lanes t = (lanes(block.x + i) - a.center[v]) * a.scale[v] + a.bias[v];
-        lanes(y + i) = t > 0 ? t : t * a.slope;
+        const Lanes t = (load(block.x + i) - a.center[v]) * a.scale[v] + a.bias[v];
+        store(y + i, t > 0 ? t : t * a.slope);
       }
   }
 };
 
+template <typename Value>
 struct GradientSums {
-  const Block& block;
+  const Block<Value>& block;
   const Affine& affine;
-  const float* dy;
+  const Value* dy;
   float *sum, *centered_sum;
 
   template <int V>
@@ -96,64 +114,81 @@ struct GradientSums {
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * kLanes;
-        const Lanes deviation = lanes(block.x + i) - a.center[v];
+        const Lanes deviation = load(block.x + i) - a.center[v];
         const Lanes t = deviation * a.scale[v] + a.bias[v];
-        const Lanes g = t > 0 ? lanes(dy + i) : lanes(dy + i) * a.slope;
+        const Lanes g = t > 0 ? load(dy + i) : load(dy + i) * a.slope;
         plain[v] += g;
         centered[v] += g * deviation;
       }
     for (int v = 0; v < V; ++v) {
-      lanes(sum + c + v * kLanes) = plain[v];
-      lanes(centered_sum + c + v * kLanes) = centered[v];
+      store(sum + c + v * kLanes, plain[v]);
+      store(centered_sum + c + v * kLanes, centered[v]);
     }
   }
 };
 
+template <typename Value>
 struct InputGradientKernel {
-  const Block& block;
+  const Block<Value>& block;
   const Affine& affine;
   const InputGradient& terms;
-  const float* dy;
-  float* dx;
+  const Value* dy;
+  Value* dx;
 
   template <int V>
   FLIPSIDE_INLINE void tile(int64_t c) const {
     const AffineTile<V> a(affine, c);
     Lanes slope[V], tilt[V], shift[V];
     for (int v = 0; v < V; ++v) {
-      slope[v] = lanes(terms.slope + c + v * kLanes);
-      tilt[v] = lanes(terms.tilt + c + v * kLanes);
-      shift[v] = lanes(terms.shift + c + v * kLanes);
+      slope[v] = load(terms.slope + c + v * kLanes);
+      tilt[v] = load(terms.tilt + c + v * kLanes);
+      shift[v] = load(terms.shift + c + v * kLanes);
     }
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * kLanes;
-        const Lanes deviation = lanes(block.x + i) - a.center[v];
+        const Lanes deviation = load(block.x + i) - a.center[v];
         const Lanes t = deviation * a.scale[v] + a.bias[v];
-        const Lanes g = t > 0 ? lanes(dy + i) : lanes(dy + i) * a.slope;
-        lanes(dx + i) = g * slope[v] + deviation * tilt[v] + shift[v];
+        const Lanes g = t > 0 ? load(dy + i) : load(dy + i) * a.slope;
+        store(dx + i, g * slope[v] + deviation * tilt[v] + shift[v]);
       }
   }
 };
 
 }  // namespace
 
-FLIPSIDE_CLONES void channel_moments(const Block& block, float* mean, float* squares) {
-  for_tiles(Moments{block, mean, squares}, block.channels);
+FLIPSIDE_CLONES void channel_moments(const Block<float>& block, float* mean, float* squares) {
+  for_tiles(Moments<float>{block, mean, squares}, block.channels);
+}
+FLIPSIDE_CLONES void channel_moments(const Block<BFloatBits>& block, float* mean, float* squares) {
+  for_tiles(Moments<BFloatBits>{block, mean, squares}, block.channels);
 }
 
-FLIPSIDE_CLONES void normalise_act(const Block& block, const Affine& affine, float* y) {
-  for_tiles(NormaliseAct{block, affine, y}, block.channels);
+FLIPSIDE_CLONES void normalise_act(const Block<float>& block, const Affine& affine, float* y) {
+  for_tiles(NormaliseAct<float>{block, affine, y}, block.channels);
+}
+FLIPSIDE_CLONES void normalise_act(const Block<BFloatBits>& block, const Affine& affine,
+                                   BFloatBits* y) {
+  for_tiles(NormaliseAct<BFloatBits>{block, affine, y}, block.channels);
 }
 
-FLIPSIDE_CLONES void gradient_sums(const Block& block, const Affine& affine, const float* dy,
+FLIPSIDE_CLONES void gradient_sums(const Block<float>& block, const Affine& affine, const float* dy,
                                    float* sum, float* centered_sum) {
-  for_tiles(GradientSums{block, affine, dy, sum, centered_sum}, block.channels);
+  for_tiles(GradientSums<float>{block, affine, dy, sum, centered_sum}, block.channels);
+}
+FLIPSIDE_CLONES void gradient_sums(const Block<BFloatBits>& block, const Affine& affine,
+                                   const BFloatBits* dy, float* sum, float* centered_sum) {
+  for_tiles(GradientSums<BFloatBits>{block, affine, dy, sum, centered_sum}, block.channels);
 }
 
-FLIPSIDE_CLONES void input_gradient(const Block& block, const Affine& affine,
+FLIPSIDE_CLONES void input_gradient(const Block<float>& block, const Affine& affine,
                                     const InputGradient& terms, const float* dy, float* dx) {
-  for_tiles(InputGradientKernel{block, affine, terms, dy, dx}, block.channels);
+  for_tiles(InputGradientKernel<float>{block, affine, terms, dy, dx}, block.channels);
+}
+FLIPSIDE_CLONES void input_gradient(const Block<BFloatBits>& block, const Affine& affine,
+                                    const InputGradient& terms, const BFloatBits* dy,
+                                    BFloatBits* dx) {
+  for_tiles(InputGradientKernel<BFloatBits>{block, affine, terms, dy, dx}, block.channels);
 }
 
 }  // namespace flipside::kernels

@@ -3,9 +3,20 @@
 #include <cmath>
 
 #include "flipside/attack/pgd.h"
+#include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/model/blocks.h"
 
 namespace flipside {
+namespace {
+
+at::ScalarType activation_type(Precision precision) {
+  const bool half =
+      precision == Precision::kBFloat16 || (precision == Precision::kAuto && has_fast_bfloat16());
+  return half ? at::kBFloat16 : at::kFloat;
+}
+
+}  // namespace
 
 Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
                           torch::nn::Module& average, const TrainConfig& config)
@@ -39,6 +50,7 @@ Trainer::Trainer(Model model, bool has_warmup)
 }
 
 StepLosses Trainer::step(const Batch& batch) {
+  const ActivationType type(activation_type(config_.train.precision));
   StepLosses losses = train_on(batch);
   for (const auto& [name, value] : losses)
     if (!std::isfinite(value))

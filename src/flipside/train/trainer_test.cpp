@@ -86,6 +86,23 @@ TEST(Trainer, StateContinuesBitwise) {
   }
 }
 
+TEST(Trainer, BFloat16TakesNearlyTheSameSteps) {
+  const auto losses_of = [](Precision precision) {
+    Config config = small_config();
+    config.train.precision = precision;
+    auto trainer = make(config);
+    std::vector<double> losses;
+    for (int64_t i = 0; i < 6; ++i)
+      for (const auto& [name, value] : trainer->step(square_batch(i))) losses.push_back(value);
+    return losses;
+  };
+  const auto exact = losses_of(Precision::kFloat32), rounded = losses_of(Precision::kBFloat16);
+  ASSERT_EQ(exact.size(), rounded.size());
+  EXPECT_NE(exact, rounded);
+  for (size_t i = 0; i < exact.size(); ++i)
+    EXPECT_NEAR(rounded[i], exact[i], 0.03 * (1 + std::abs(exact[i])));
+}
+
 TEST(Trainer, StateOfAnotherShapeIsRefused) {
   Config config = small_config();
   auto trainer = make(config);
