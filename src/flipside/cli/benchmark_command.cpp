@@ -1,0 +1,33 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "flipside/cli/commands.h"
+#include "flipside/core/file.h"
+#include "flipside/report/benchmark.h"
+
+namespace flipside {
+
+void add_benchmark_command(CLI::App& app) {
+  struct Arguments {
+    std::string file, out;
+    int64_t seeds = 3;
+  };
+  auto* command = app.add_subcommand(
+      "benchmark",
+      "Train and measure several methods over several seeds; goes on where it stopped");
+  auto arguments = std::make_shared<Arguments>();
+  command->add_option("CONFIG", arguments->file, "TOML: [benchmark], [common], [method]...")
+      ->required();
+  command->add_option("--out", arguments->out, "folder of the runs and the table")
+      ->required()
+      ->type_name("DIR");
+  command->add_option("--seeds", arguments->seeds, "trainings per method (1 to 100; default 3)")
+      ->check(CLI::Range(1, 100))
+      ->type_name("");
+  command->callback([arguments] {
+    run_benchmark(load_benchmark(arguments->file), arguments->seeds, arguments->out);
+    std::fputs(read_file(fs::path(arguments->out) / "benchmark.txt").c_str(), stdout);
+  });
+}
+
+}  // namespace flipside

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "flipside/config/config.h"
+#include "flipside/data/dataset.h"
+
+namespace flipside {
+
+namespace fs = std::filesystem;
+
+/// One row of the grid: a name and what is trained.
+struct BenchmarkMethod {
+  std::string name;
+  Config config;
+};
+
+/// What `flipside benchmark` trains and measures.
+struct Benchmark {
+  fs::path data;
+  Split split = Split::kTest;
+  BenchmarkMethod judge;  ///< no name: nobody judges the counterfactuals
+  std::vector<BenchmarkMethod> methods;
+};
+
+/// Reads a benchmark from TOML. `[benchmark]` has `data` (relative to the file), `split` (test) and
+/// `judge` (a method's name; it is trained once and judges the others). `[common]` has options of
+/// `train` for all, and every other section is a method of that name with options of its own. In
+/// both, `config = "FILE"` (relative to this file) is read first. Throws `Error(kConfig)` naming
+/// file and key.
+Benchmark load_benchmark(const fs::path& file);
+
+/// Trains every method with the seeds 1 to `seeds`, each into `out/<method>/seed<k>`, and the judge
+/// with its own seed into `out/<judge>`; measures each into `evaluation.json` of its run; and
+/// writes `out/benchmark.json` and `out/benchmark.txt`. What is done is skipped, an interrupted
+/// training goes on. Throws `Error(kUsage)` when a run in `out` was made with another
+/// configuration.
+void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out);
+
+/// Mean, standard deviation (n - 1) and values over seeds of every number in the evaluations of one
+/// method, by its path ("/label_free/iou"); for accuracy, flips and IoU per image a bootstrap
+/// interval over the images, drawn alike for all seeds.
+nlohmann::ordered_json summarise(const std::vector<nlohmann::ordered_json>& evaluations);
+
+}  // namespace flipside

@@ -1,0 +1,162 @@
+#include "flipside/report/benchmark.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "flipside/core/error.h"
+#include "flipside/core/file.h"
+#include "support/noise_data.h"
+#include "support/temp_folder.h"
+
+namespace flipside {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::ordered_json;
+
+const std::string kGrid = R"([benchmark]
+data = "data"
+split = "val"
+judge = "judge"
+
+[common]
+size = 16
+generator_widths = [8, 16]
+discriminator_widths = [8, 16]
+residual_blocks = 0
+batch = 4
+discriminator_warmup = 1
+steps = 2
+validate_every = 2
+lambda_prox = 5
+
+[judge]
+model = "classifier"
+seed = 77
+
+[ours]
+lambda_prox = 3
+
+[ordinary]
+config = "ordinary.toml"
+)";
+
+class BenchmarkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_noise_data(root_ / "data", {"crack", "intact"}, 4);
+    atomic_write(root_ / "ordinary.toml", "[model]\nmodel = \"classifier\"\n");
+    atomic_write(file_, kGrid);
+  }
+  /// The message of loading `text`.
+  std::string refusal(const std::string& text) {
+    atomic_write(file_, text);
+    return message_of(ErrorCode::kConfig, [&] { load_benchmark(file_); });
+  }
+
+  TempFolder root_;
+  fs::path file_ = root_ / "grid.toml";
+};
+
+TEST_F(BenchmarkTest, ReadsCommonOptionsThenEachMethods) {
+  const Benchmark benchmark = load_benchmark(file_);
+  EXPECT_EQ(benchmark.data, root_ / "data");
+  EXPECT_EQ(benchmark.split, Split::kVal);
+  EXPECT_EQ(benchmark.judge.name, "judge");
+  EXPECT_EQ(benchmark.judge.config.train.seed, 77u);
+  EXPECT_EQ(benchmark.judge.config.data.size, 16);
+  ASSERT_EQ(benchmark.methods.size(), 2u);
+  EXPECT_EQ(benchmark.methods[0].name, "ours");
+  EXPECT_EQ(benchmark.methods[0].config.loss.lambda_prox, 3);
+  EXPECT_EQ(benchmark.methods[0].config.model.generator_widths, (std::vector<int64_t>{8, 16}));
+  EXPECT_EQ(benchmark.methods[1].config.model.kind, ModelKind::kClassifier);
+  EXPECT_EQ(benchmark.methods[1].config.loss.lambda_prox, 5);
+}
+
+TEST_F(BenchmarkTest, NamesWhatIsWrongInTheFile) {
+  EXPECT_THAT(refusal("[ours]\nsteps = 2\n"), HasSubstr("benchmark.data"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n"), HasSubstr("no method"));
+  EXPECT_THAT(refusal("[benchmark]\ndatum = \"d\"\n[ours]\n"), HasSubstr("did you mean data?"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\nsplit = \"all\"\n[ours]\nsteps = 2\n"),
+              HasSubstr("benchmark.split = all"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\njudge = \"j\"\n[ours]\nsteps = 2\n"),
+              HasSubstr("no section [j]"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nstep = 2\n"),
+              HasSubstr("[ours] has an unknown key step; did you mean steps?"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nsteps = -2\n"),
+              HasSubstr("[ours] train.steps = -2: must be"));
+  EXPECT_THAT(message_of(ErrorCode::kConfig, [&] { load_benchmark(root_ / "none.toml"); }),
+              HasSubstr("none.toml"));
+}
+
+Json evaluation(double accuracy, double flips, std::vector<bool> correct) {
+  Json images = Json::array();
+  for (const bool right : correct)
+    images.push_back({{"correct", right}, {"flipped", true}, {"iou", nullptr}});
+  return {{"accuracy", accuracy},
+          {"split", "test"},
+          {"flips", {{{"from", "a"}, {"to", "b"}, {"by_judge", flips}}}},
+          {"changes", Json::array()},
+          {"per_image", images}};
+}
+
+TEST(Summarise, MeanDeviationAndIntervalByHand) {
+  const Json summary = summarise({evaluation(0.5, 0.2, {true, false, true, false}),
+                                  evaluation(0.8, 0.6, {true, true, true, false})});
+  EXPECT_EQ(summary["seeds"], 2);
+  const Json& accuracy = summary["measures"]["/accuracy"];
+  EXPECT_NEAR(accuracy["mean"].get<double>(), 0.65, 1e-12);
+  EXPECT_NEAR(accuracy["deviation"].get<double>(), 0.3 / std::sqrt(2.0), 1e-12);
+  EXPECT_EQ(accuracy["values"].size(), 2u);
+  EXPECT_NEAR(summary["measures"]["/flips/a > b/by_judge"]["mean"].get<double>(), 0.4, 1e-12);
+  EXPECT_FALSE(summary["measures"].contains("/split"));
+  // Images are drawn, not seeds: the mean lies between all of one image and all of another.
+  const Json& interval = summary["intervals"]["accuracy"];
+  EXPECT_GE(interval[0].get<double>(), 0.0);
+  EXPECT_LE(interval[1].get<double>(), 1.0);
+  EXPECT_LT(interval[0].get<double>(), 0.625);
+  EXPECT_GT(interval[1].get<double>(), 0.625);
+  EXPECT_EQ(summary["intervals"]["flip_rate"], (Json{1.0, 1.0}));
+  EXPECT_TRUE(summary["intervals"]["mean_iou"].is_null());
+}
+
+TEST(Summarise, OneSeedHasNoDeviation) {
+  const Json summary = summarise({evaluation(0.5, 0.2, {true})});
+  EXPECT_TRUE(summary["measures"]["/accuracy"]["deviation"].is_null());
+}
+
+TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
+  const fs::path out = root_ / "out";
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  const fs::path first = out / "ours" / "seed1";
+  const auto trained = fs::last_write_time(first / "last.safetensors");
+  const auto measured = fs::last_write_time(first / "evaluation.json");
+  run_benchmark(load_benchmark(file_), /*seeds=*/2, out);
+  EXPECT_EQ(fs::last_write_time(first / "last.safetensors"), trained);
+  EXPECT_EQ(fs::last_write_time(first / "evaluation.json"), measured);
+  EXPECT_TRUE(fs::exists(out / "ordinary" / "seed2" / "best.safetensors"));
+  EXPECT_TRUE(fs::exists(out / "judge" / "best.safetensors"));
+
+  const Json json = Json::parse(read_file(out / "benchmark.json"));
+  EXPECT_EQ(json["methods"]["ours"]["seeds"], 2);
+  const Json& accuracy = json["methods"]["ours"]["measures"]["/accuracy"];
+  const auto of_seed = [&](const std::string& seed) {
+    return Json::parse(read_file(out / "ours" / seed / "evaluation.json"))["accuracy"]
+        .get<double>();
+  };
+  EXPECT_NEAR(accuracy["mean"].get<double>(), (of_seed("seed1") + of_seed("seed2")) / 2, 1e-12);
+  const std::string text = read_file(out / "benchmark.txt");
+  EXPECT_THAT(text, HasSubstr("crack > intact, judge"));
+  EXPECT_THAT(text, HasSubstr("ordinary"));
+
+  atomic_write(file_, kGrid + "lr_classifier = 0.01\n");
+  EXPECT_THAT(message_of(ErrorCode::kUsage,
+                         [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
+              HasSubstr("another configuration"));
+}
+
+}  // namespace
+}  // namespace flipside
