@@ -9,6 +9,11 @@ constexpr double kFilmDeviation = 0.01;  // of the initial a and b in h(1+a)+b
 
 thread_local at::ScalarType activation_type = at::kFloat;
 
+/// What statistics and outputs are kept in: float32 where the activations are bfloat16.
+at::ScalarType full_type(const Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
+}
+
 }  // namespace
 
 torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
@@ -40,8 +45,8 @@ void to_channels_last(torch::nn::Module& module) {
 Tensor normalise(const Tensor& images) { return (images * 2 - 1).contiguous(kChannelsLast); }
 
 Tensor average_and_max(const Tensor& x) {
-  return torch::cat({x.mean({2, 3}, /*keepdim=*/false, at::kFloat), x.amax({2, 3}).to(at::kFloat)},
-                    /*dim=*/1);
+  const at::ScalarType type = full_type(x);
+  return torch::cat({x.mean({2, 3}, /*keepdim=*/false, type), x.amax({2, 3}).to(type)}, /*dim=*/1);
 }
 
 void check_images(const Tensor& images, int64_t stride) {
@@ -135,7 +140,8 @@ Tensor DecoderImpl::forward(const std::vector<Tensor>& features, const Tensor& t
   Tensor h = entry_(features.back(), target);
   auto skip = features.rbegin();
   for (auto& level : levels_) h = level(h, *++skip, target);
-  return convolve(output_, h).to(at::kFloat);
+  const Tensor out = convolve(output_, h);
+  return out.to(full_type(out));
 }
 
 }  // namespace flipside

@@ -274,12 +274,14 @@ Benchmark load_benchmark(const fs::path& file) {
 Json summarise(const std::vector<Json>& evaluations) {
   std::map<std::string, std::vector<double>> values;
   std::vector<std::string> order;
-  for (const Json& evaluation : evaluations)
-    for (const auto& [path, value] : with_named_directions(evaluation).flatten().items()) {
+  for (const Json& evaluation : evaluations) {
+    const Json flat = with_named_directions(evaluation).flatten();
+    for (const auto& [path, value] : flat.items()) {
       if (!value.is_number()) continue;
       if (values[path].empty()) order.push_back(path);
       values[path].push_back(value.get<double>());
     }
+  }
   Json measures = Json::object();
   for (const auto& path : order) {
     const Spread spread = spread_of(values[path]);
