@@ -1,7 +1,8 @@
 #include "flipside/attack/fab.h"
 
 #include <algorithm>
-#include <limits>
+
+#include "flipside/core/numbers.h"
 
 namespace flipside {
 namespace {
@@ -10,7 +11,6 @@ constexpr double kMaxPull = 0.1;     // alpha_max: most that the original draws 
 constexpr double kOvershoot = 1.05;  // eta: steps go beyond the linearised boundary
 constexpr double kBackward = 0.9;    // beta: share of the way that is kept after a win
 constexpr int kFinalSearch = 3;      // secant steps on the segment to the original
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// The smallest t >= 0 with sum_i slope_i min(t, end_i) = value, per row; rows whose sum stays
 /// below get the largest end. slope, end [N,D] >= 0; value [N] >= 0; float64.

@@ -21,7 +21,7 @@ Tensor to_tensor(const std::vector<int64_t>& values) {
   return torch::tensor(values, torch::kInt64);
 }
 
-std::vector<int64_t> to_vector(const Tensor& values) {
+std::vector<int64_t> to_integers(const Tensor& values) {
   const Tensor host = values.to(torch::kCPU, torch::kInt64).contiguous();
   return {host.data_ptr<int64_t>(), host.data_ptr<int64_t>() + host.numel()};
 }
@@ -46,7 +46,7 @@ Tensor targeted_apgd(const Victim& victim, const ThreatModel& threat, const Tens
     Goal wish = goal.select(rows);
     wish.targets = ranking.select(1, t).index_select(0, rows).contiguous();
     std::vector<Rng> chosen;
-    for (int64_t row : to_vector(rows)) chosen.push_back(Rng({streams[row].next()}));
+    for (int64_t row : to_integers(rows)) chosen.push_back(Rng({streams[row].next()}));
     torch::AutoGradMode gradients(true);
     const Tensor attacked = apgd(victim, threat, images.index_select(0, rows), wish, chosen,
                                  {options.steps, options.restarts, AttackLoss::kDlr});
@@ -148,9 +148,10 @@ SuiteRecord run_suite(
     num_logits = victim.logits(images.slice(0, 0, 1)).size(1);
   }
   if (record.clean.empty()) {
-    record = {judge.num_classes, judge.rejects, to_vector(labels), {}, {}};
+    record = {judge.num_classes, judge.rejects, to_integers(labels), {}, {}};
     for (int64_t begin = 0; begin < n; begin += options.batch) {
-      const auto answers = to_vector(judge.answers(images.slice(0, begin, begin + options.batch)));
+      const auto answers =
+          to_integers(judge.answers(images.slice(0, begin, begin + options.batch)));
       record.clean.insert(record.clean.end(), answers.begin(), answers.end());
     }
   }
@@ -171,7 +172,7 @@ SuiteRecord run_suite(
         const Tensor attacked =
             run_attack(attack, victim, {options.norm, eps}, images.index_select(0, rows),
                        labels.index_select(0, rows), numbers, options);
-        const auto answers = to_vector(judge.answers(attacked));
+        const auto answers = to_integers(judge.answers(attacked));
         for (size_t i = 0; i < numbers.size(); ++i) {
           const int64_t row = numbers[i], label = record.labels[row];
           const bool worse = badness(answers[i], label, record.num_classes) >

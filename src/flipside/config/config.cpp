@@ -3,17 +3,15 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
-#include <limits>
 #include <map>
 #include <sstream>
 
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/core/numbers.h"
 
 namespace flipside {
 namespace {
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 [[noreturn]] void reject(const Field& field, const std::string& value, const std::string& allowed) {
   fail(ErrorCode::kConfig, "{} = {}: must be {}", field.key(), value, allowed);

@@ -15,7 +15,6 @@ namespace {
 
 using Severity = Finding::Severity;
 
-constexpr Split kSplits[] = {Split::kTrain, Split::kVal, Split::kTest};
 constexpr size_t kExamples = 3;       // files named in a finding
 constexpr int64_t kFewImages = 20;    // of a class, in training
 constexpr double kImbalance = 3.0;    // most to fewest images of a class

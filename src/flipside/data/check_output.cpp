@@ -8,7 +8,6 @@
 namespace flipside {
 namespace {
 
-constexpr Split kSplits[] = {Split::kTrain, Split::kVal, Split::kTest};
 constexpr size_t kSizesShown = 5;
 
 const char* to_string(Finding::Severity severity) {

@@ -13,7 +13,6 @@
 namespace flipside {
 namespace {
 
-constexpr std::array<Split, 3> kSplits{Split::kTrain, Split::kVal, Split::kTest};
 constexpr uint64_t kSplitTag = 0x73706c6974;  // "split": this use's own random stream
 
 bool is_hidden(const fs::path& path) { return path.filename().string().front() == '.'; }

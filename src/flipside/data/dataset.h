@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@ namespace flipside {
 namespace fs = std::filesystem;
 
 enum class Split { kTrain = 0, kVal = 1, kTest = 2 };
+inline constexpr std::array<Split, 3> kSplits{Split::kTrain, Split::kVal, Split::kTest};
 const char* to_string(Split split);
 
 /// One image file of a data set. `mask` and `counterfactual` (the known image without its defect,

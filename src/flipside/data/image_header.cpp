@@ -11,9 +11,9 @@ constexpr int kWidthTag = 0x0100;
 constexpr int kHeightTag = 0x0101;
 
 /// Bytes read as unsigned integers; `good` turns false at the first reading beyond the end.
-class Reader {
+class HeaderReader {
  public:
-  Reader(std::string_view bytes, bool big_endian) : bytes_(bytes), big_endian_(big_endian) {}
+  HeaderReader(std::string_view bytes, bool big_endian) : bytes_(bytes), big_endian_(big_endian) {}
 
   uint64_t number(uint64_t at, int size) {
     if (at > bytes_.size() || bytes_.size() - at < static_cast<uint64_t>(size)) {
@@ -39,7 +39,7 @@ bool starts_with(std::string_view bytes, std::string_view prefix) {
 /// A short or long value of the first directory of a TIFF stream, which EXIF is, too.
 std::optional<int64_t> tiff_value(std::string_view tiff, int tag) {
   if (!starts_with(tiff, "II") && !starts_with(tiff, "MM")) return {};
-  Reader reader(tiff, tiff[0] == 'M');
+  HeaderReader reader(tiff, tiff[0] == 'M');
   const uint64_t directory = reader.number(4, 4);
   const uint64_t entries = reader.number(directory, 2);
   for (uint64_t i = 0; i < entries && reader.good(); ++i) {
@@ -62,7 +62,7 @@ int exif_orientation(std::string_view tiff) {
 ImageHeader read_jpeg(std::string_view bytes) {
   ImageHeader header{ImageHeader::Format::kJpeg};
   header.complete = false;
-  Reader reader(bytes, /*big_endian=*/true);
+  HeaderReader reader(bytes, /*big_endian=*/true);
   uint64_t at = 2;
   while (true) {
     if (reader.number(at, 1) != 0xff) return header;
@@ -91,7 +91,7 @@ ImageHeader read_jpeg(std::string_view bytes) {
 
 ImageHeader read_png(std::string_view bytes) {
   ImageHeader header{ImageHeader::Format::kPng};
-  Reader reader(bytes, /*big_endian=*/true);
+  HeaderReader reader(bytes, /*big_endian=*/true);
   header.width = static_cast<int64_t>(reader.number(16, 4));
   header.height = static_cast<int64_t>(reader.number(20, 4));
   header.complete = false;
@@ -112,7 +112,7 @@ ImageHeader read_png(std::string_view bytes) {
 
 ImageHeader read_bmp(std::string_view bytes) {
   ImageHeader header{ImageHeader::Format::kBmp};
-  Reader reader(bytes, /*big_endian=*/false);
+  HeaderReader reader(bytes, /*big_endian=*/false);
   const bool is_old = reader.number(14, 4) == 12;  // OS/2: 16-bit sides
   header.width = static_cast<int64_t>(reader.number(18, is_old ? 2 : 4));
   const uint64_t height = reader.number(is_old ? 20 : 22, is_old ? 2 : 4);
@@ -138,7 +138,7 @@ ImageHeader read_tiff(std::string_view bytes) {
 }
 
 /// The sides of a lossy ("VP8 "), lossless ("VP8L") or extended ("VP8X") stream at `at`.
-void read_webp_size(std::string_view name, uint64_t at, Reader& reader, ImageHeader& header) {
+void read_webp_size(std::string_view name, uint64_t at, HeaderReader& reader, ImageHeader& header) {
   if (name == "VP8X") {
     header.width = static_cast<int64_t>(reader.number(at + 4, 3) + 1);
     header.height = static_cast<int64_t>(reader.number(at + 7, 3) + 1);
@@ -154,7 +154,7 @@ void read_webp_size(std::string_view name, uint64_t at, Reader& reader, ImageHea
 
 ImageHeader read_webp(std::string_view bytes) {
   ImageHeader header{ImageHeader::Format::kWebp};
-  Reader reader(bytes, /*big_endian=*/false);
+  HeaderReader reader(bytes, /*big_endian=*/false);
   const uint64_t end = reader.number(4, 4) + 8;
   header.complete = end <= bytes.size();
   for (uint64_t at = 12; at + 8 <= end && reader.good();) {

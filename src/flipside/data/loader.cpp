@@ -19,38 +19,6 @@ constexpr int64_t kBatchesAhead = 4;  // finished or in work beyond the one aske
 // Streams of random numbers for the order of the images and for their augmentation.
 constexpr uint64_t kOrderTag = 0x6f72646572, kAugmentTag = 0x6175676d;
 
-/// Which image stands at which place of the endless training sequence.
-class Sampler {
- public:
-  /// `groups` take turns; each goes through its own members in a new order per epoch.
-  Sampler(std::vector<std::vector<int64_t>> groups, uint64_t seed)
-      : groups_(std::move(groups)), seed_(seed), orders_(groups_.size()) {}
-
-  int64_t at(int64_t place) {
-    const auto num_groups = static_cast<int64_t>(groups_.size());
-    const int64_t group = place % num_groups, draw = place / num_groups;
-    const auto& members = groups_[group];
-    const auto size = static_cast<int64_t>(members.size());
-    Order& order = orders_[group];
-    if (order.epoch != draw / size) {
-      order.epoch = draw / size;
-      order.places =
-          Rng({seed_, kOrderTag, static_cast<uint64_t>(group), static_cast<uint64_t>(order.epoch)})
-              .permutation(size);
-    }
-    return members[order.places[draw % size]];
-  }
-
- private:
-  struct Order {
-    int64_t epoch = -1;
-    std::vector<int64_t> places;
-  };
-  std::vector<std::vector<int64_t>> groups_;
-  uint64_t seed_;
-  std::vector<Order> orders_;  // the last one used of each group
-};
-
 /// The readable images of each class, or all in one group where classes need no balance.
 std::vector<std::vector<int64_t>> sampling_groups(const ImageFolder& folder, Split split,
                                                   const PictureStore& store, bool balanced) {
@@ -106,6 +74,38 @@ Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t
 }
 
 }  // namespace
+
+/// Which image stands at which place of the endless training sequence.
+class TrainLoader::Sampler {
+ public:
+  /// `groups` take turns; each goes through its own members in a new order per epoch.
+  Sampler(std::vector<std::vector<int64_t>> groups, uint64_t seed)
+      : groups_(std::move(groups)), seed_(seed), orders_(groups_.size()) {}
+
+  int64_t at(int64_t place) {
+    const auto num_groups = static_cast<int64_t>(groups_.size());
+    const int64_t group = place % num_groups, draw = place / num_groups;
+    const auto& members = groups_[group];
+    const auto size = static_cast<int64_t>(members.size());
+    Order& order = orders_[group];
+    if (order.epoch != draw / size) {
+      order.epoch = draw / size;
+      order.places =
+          Rng({seed_, kOrderTag, static_cast<uint64_t>(group), static_cast<uint64_t>(order.epoch)})
+              .permutation(size);
+    }
+    return members[order.places[draw % size]];
+  }
+
+ private:
+  struct Order {
+    int64_t epoch = -1;
+    std::vector<int64_t> places;
+  };
+  std::vector<std::vector<int64_t>> groups_;
+  uint64_t seed_;
+  std::vector<Order> orders_;  // the last one used of each group
+};
 
 struct TrainLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,

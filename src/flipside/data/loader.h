@@ -26,6 +26,7 @@ class TrainLoader {
   std::vector<cv::Size> native_sizes() const;
 
  private:
+  class Sampler;
   struct State;
   std::unique_ptr<State> state_;
 };

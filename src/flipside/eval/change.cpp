@@ -1,11 +1,9 @@
 #include "flipside/eval/change.h"
 
-#include <limits>
+#include "flipside/core/numbers.h"
 
 namespace flipside {
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 /// The root of a symmetric matrix without negative eigenvalues (those of rounding count as 0).
 Tensor symmetric_root(const Tensor& matrix) {
@@ -35,7 +33,7 @@ Tensor FeatureStatistics::covariance() const {
 }
 
 double frechet_distance(const FeatureStatistics& a, const FeatureStatistics& b) {
-  if (a.count() < 2 || b.count() < 2) return kNaN;
+  if (a.count() < 2 || b.count() < 2) return kUndefined;
   const Tensor cov_a = a.covariance(), cov_b = b.covariance();
   // tr((C_a C_b)^(1/2)) = tr((R C_b R)^(1/2)) with R = C_a^(1/2): a symmetric matrix's root.
   const Tensor root = symmetric_root(cov_a);
@@ -71,7 +69,7 @@ ChangeScores ChangeMeter::scores() const {
   scores.changed = changed_ / n;
   scores.marked = marked_ / n;
   // |sum of u_i|^2 = n + sum over pairs i != j of u_i u_j.
-  scores.diversity = changing_ < 2 ? kNaN
+  scores.diversity = changing_ < 2 ? kUndefined
                                    : 1 - (directions_.square().sum().item<double>() - changing) /
                                              (changing * (changing - 1));
   return scores;

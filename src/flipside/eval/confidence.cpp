@@ -2,17 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "flipside/core/error.h"
+#include "flipside/core/numbers.h"
 
 namespace flipside {
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-std::vector<double> to_vector(const Tensor& values) {
+std::vector<double> to_doubles(const Tensor& values) {
   const Tensor host = values.detach().to(torch::kCPU, torch::kFloat64).contiguous();
   return {host.data_ptr<double>(), host.data_ptr<double>() + host.numel()};
 }
@@ -23,7 +21,7 @@ std::vector<double> risk_curve(const Tensor& doubt, const Tensor& wrong) {
   if (doubt.numel() != wrong.numel())
     fail(ErrorCode::kArgument, "risk_curve: {} scores for {} answers", doubt.numel(),
          wrong.numel());
-  const auto scores = to_vector(doubt), errors = to_vector(wrong);
+  const auto scores = to_doubles(doubt), errors = to_doubles(wrong);
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });
@@ -44,13 +42,13 @@ std::vector<double> risk_curve(const Tensor& doubt, const Tensor& wrong) {
 
 double aurc(const Tensor& doubt, const Tensor& wrong) {
   const auto risks = risk_curve(doubt, wrong);
-  if (risks.empty()) return kNaN;
+  if (risks.empty()) return kUndefined;
   return std::accumulate(risks.begin(), risks.end(), 0.0) / static_cast<double>(risks.size());
 }
 
 double risk_at_coverage(const Tensor& doubt, const Tensor& wrong, double coverage) {
   const auto risks = risk_curve(doubt, wrong);
-  if (risks.empty()) return kNaN;
+  if (risks.empty()) return kUndefined;
   const auto n = static_cast<double>(risks.size());
   // 1e-9: 0.8 * 10 must not become 9 by rounding.
   const auto images = static_cast<int64_t>(std::ceil(coverage * n - 1e-9));
@@ -58,8 +56,8 @@ double risk_at_coverage(const Tensor& doubt, const Tensor& wrong, double coverag
 }
 
 double fpr_at_95_tpr(const Tensor& strange, const Tensor& known) {
-  auto high = to_vector(strange), low = to_vector(known);
-  if (high.empty() || low.empty()) return kNaN;
+  auto high = to_doubles(strange), low = to_doubles(known);
+  if (high.empty() || low.empty()) return kUndefined;
   std::sort(high.begin(), high.end(), std::greater<>());
   const auto found = static_cast<size_t>(std::ceil(0.95 * static_cast<double>(high.size()) - 1e-9));
   const double threshold = high[std::max<size_t>(found, 1) - 1];
@@ -69,9 +67,9 @@ double fpr_at_95_tpr(const Tensor& strange, const Tensor& known) {
 }
 
 double calibration_error(const Tensor& probs, const Tensor& labels, int64_t bins) {
-  if (probs.size(0) == 0) return kNaN;
+  if (probs.size(0) == 0) return kUndefined;
   const auto [confidence, predicted] = probs.max(/*dim=*/1);
-  const auto sure = to_vector(confidence), right = to_vector(predicted == labels);
+  const auto sure = to_doubles(confidence), right = to_doubles(predicted == labels);
   std::vector<double> gap(bins);  // sum of (right - confidence) per bin
   for (size_t i = 0; i < sure.size(); ++i) {
     const auto bin = static_cast<int64_t>(sure[i] * static_cast<double>(bins));

@@ -23,7 +23,7 @@ namespace {
 
 constexpr double kBlur = 2.0;            // sigma in pixels of the networks' resolution
 constexpr double kNoiseDeviation = 0.1;  // in [0,1] units
-constexpr int kJpegQuality = 10;         // of 100
+constexpr int kCrushedQuality = 10;      // of 100
 constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 
@@ -77,7 +77,7 @@ cv::Mat blurred(const cv::Mat& image) {
 
 cv::Mat crushed(const cv::Mat& image) {
   std::vector<uint8_t> bytes;
-  cv::imencode(".jpg", image, bytes, {cv::IMWRITE_JPEG_QUALITY, kJpegQuality});
+  cv::imencode(".jpg", image, bytes, {cv::IMWRITE_JPEG_QUALITY, kCrushedQuality});
   return cv::imdecode(bytes, cv::IMREAD_COLOR);  // channel order comes back as it went in
 }
 
@@ -243,7 +243,7 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
                           [](const Batch& b) { return through_pictures(b.images, blurred); });
   measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),
                           [&](const Batch& b) { return noisy(b, options.seed); });
-  measurement.add_strange("jpeg", fmt::format("JPEG, quality {}", kJpegQuality),
+  measurement.add_strange("jpeg", fmt::format("JPEG, quality {}", kCrushedQuality),
                           [](const Batch& b) { return through_pictures(b.images, crushed); });
   if (!options.foreign.empty()) measurement.add_foreign();
   return measurement.results();

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "flipside/core/numbers.h"
 #include "flipside/data/dataset.h"
 #include "flipside/eval/change.h"
 #include "flipside/eval/faithfulness.h"
@@ -13,8 +13,6 @@
 #include "flipside/explain/explainer.h"
 
 namespace flipside {
-
-constexpr double kUndefined = std::numeric_limits<double>::quiet_NaN();
 
 /// Mask quality at one threshold, on images of defect classes that have masks.
 struct MaskScores {

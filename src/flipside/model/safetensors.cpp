@@ -99,9 +99,9 @@ struct Entry {
 };
 
 /// Reads one file; every refusal names it.
-class Reader {
+class SafetensorsReader {
  public:
-  explicit Reader(const fs::path& path) : path_(path) {
+  explicit SafetensorsReader(const fs::path& path) : path_(path) {
     try {
       bytes_ = read_file(path);
     } catch (const Error& error) {
@@ -129,7 +129,7 @@ class Reader {
   std::string_view header_, data_;
 };
 
-json Reader::parse_header() {
+json SafetensorsReader::parse_header() {
   if (bytes_.size() < kLengthBytes)
     refuse("truncated: {} bytes, a safetensors file has 8 or more", bytes_.size());
   uint64_t length = 0;
@@ -159,7 +159,7 @@ json Reader::parse_header() {
   }
 }
 
-std::map<std::string, std::string> Reader::parse_metadata(const json& value) const {
+std::map<std::string, std::string> SafetensorsReader::parse_metadata(const json& value) const {
   if (!value.is_object()) refuse("__metadata__ is no JSON object");
   std::map<std::string, std::string> metadata;
   for (const auto& [key, text] : value.items()) {
@@ -169,7 +169,8 @@ std::map<std::string, std::string> Reader::parse_metadata(const json& value) con
   return metadata;
 }
 
-std::vector<int64_t> Reader::parse_shape(const std::string& name, const json& value) const {
+std::vector<int64_t> SafetensorsReader::parse_shape(const std::string& name,
+                                                    const json& value) const {
   if (!value.is_array() || value.size() > kMaxDims)
     refuse("tensor {}: shape {} is no list of at most {} sizes", name, value.dump(), kMaxDims);
   std::vector<int64_t> shape;
@@ -185,7 +186,7 @@ std::vector<int64_t> Reader::parse_shape(const std::string& name, const json& va
   return shape;
 }
 
-Entry Reader::parse_entry(const std::string& name, const json& value) const {
+Entry SafetensorsReader::parse_entry(const std::string& name, const json& value) const {
   if (!value.is_object() || value.size() != 3 || !value.contains("dtype") ||
       !value.contains("shape") || !value.contains("data_offsets"))
     refuse("tensor {}: must have dtype, shape and data_offsets, has {}", name, value.dump());
@@ -209,7 +210,7 @@ Entry Reader::parse_entry(const std::string& name, const json& value) const {
   return entry;
 }
 
-void Reader::check_layout(std::vector<Entry>& entries) const {
+void SafetensorsReader::check_layout(std::vector<Entry>& entries) const {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
   });
@@ -223,7 +224,7 @@ void Reader::check_layout(std::vector<Entry>& entries) const {
   if (expected != data_.size()) refuse("{} bytes behind the last tensor", data_.size() - expected);
 }
 
-void Reader::check_crc(const std::string& stored) const {
+void SafetensorsReader::check_crc(const std::string& stored) const {
   const size_t found = header_.find(kCrcPrefix);
   const size_t place = kLengthBytes + found + kCrcPrefix.size();
   if (found == std::string_view::npos || stored.size() != kCrcZero.size() ||
@@ -237,7 +238,7 @@ void Reader::check_crc(const std::string& stored) const {
   if (stored != computed) refuse("corrupt: checksum {}, stored {}", computed, stored);
 }
 
-Tensor Reader::make_tensor(const Entry& entry) const {
+Tensor SafetensorsReader::make_tensor(const Entry& entry) const {
   Tensor tensor = torch::empty(entry.shape, entry.type);
   const std::string_view bytes = data_.substr(entry.begin, entry.end - entry.begin);
   if (entry.type == at::kBool &&
@@ -247,7 +248,7 @@ Tensor Reader::make_tensor(const Entry& entry) const {
   return tensor;
 }
 
-SafetensorsFile Reader::read() {
+SafetensorsFile SafetensorsReader::read() {
   const json header = parse_header();
   SafetensorsFile file;
   std::vector<Entry> entries;
@@ -286,6 +287,6 @@ void write_safetensors(const fs::path& path, const SafetensorsFile& file) {
   atomic_write(path, pieces);
 }
 
-SafetensorsFile read_safetensors(const fs::path& path) { return Reader(path).read(); }
+SafetensorsFile read_safetensors(const fs::path& path) { return SafetensorsReader(path).read(); }
 
 }  // namespace flipside

@@ -15,8 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t kMaxBatchPixels = 32'000'000;  // decoded at once: about 100 MB
-
 struct Picture {
   const ImageFile* file = nullptr;
   cv::Mat image;
@@ -42,20 +40,20 @@ std::vector<Picture> read_pictures(const std::vector<ImageFile>& files, size_t& 
 }
 
 /// What the network says of a batch, and where.
-struct Answers {
+struct MapAnswers {
   Tensor probs;      ///< [N,K]
   Tensor explained;  ///< [N] int64
   Tensor maps;       ///< [N,1,S,S] finished
 };
 
-Answers answer(const Model& model, const std::vector<Picture>& pictures,
-               const AttributionFilesOptions& options) {
+MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
+                  const AttributionFilesOptions& options) {
   const auto side = static_cast<int>(model.config.data.size);
   std::vector<Tensor> inputs;
   for (const auto& picture : pictures)
     inputs.push_back(to_tensor(resize_image(picture.image, cv::Size(side, side))));
   const Tensor images = torch::stack(inputs).contiguous(kChannelsLast);
-  Answers answers;
+  MapAnswers answers;
   answers.probs = real_class_probs(model, images);
   const Tensor predicted = answers.probs.argmax(/*dim=*/1);
   answers.explained = options.target < 0 ? predicted : torch::full_like(predicted, options.target);
@@ -78,10 +76,10 @@ cv::Mat draw_heat(const Tensor& map, cv::Size size, AttributionMethod method) {
   return heatmap(is_attribution(method) ? cv::Mat(heat * kHeatScale) : heat);
 }
 
-double rounded(double value) { return std::round(value * 1e6) / 1e6; }
+double six_digits(double value) { return std::round(value * 1e6) / 1e6; }
 
 /// Writes the pictures of one image and gives its line of results.
-std::string write_one(const Model& model, const Picture& picture, const Answers& answers,
+std::string write_one(const Model& model, const Picture& picture, const MapAnswers& answers,
                       int64_t row, const fs::path& out, const AttributionFilesOptions& options) {
   const Tensor map = answers.maps[row];
   const double chosen = std::isnan(options.threshold) ? otsu_threshold(map) : options.threshold;
@@ -98,7 +96,7 @@ std::string write_one(const Model& model, const Picture& picture, const Answers&
 
   Json probabilities, boxes = Json::array();
   for (int64_t k = 0; k < model.num_classes(); ++k)
-    probabilities[model.class_names[k]] = rounded(answers.probs[row][k].item<double>());
+    probabilities[model.class_names[k]] = six_digits(answers.probs[row][k].item<double>());
   for (const auto& box : mask_boxes(mask))
     boxes.push_back({{"x", box.x},
                      {"y", box.y},
@@ -110,7 +108,7 @@ std::string write_one(const Model& model, const Picture& picture, const Answers&
                   {"probabilities", probabilities},
                   {"method", to_string(options.method)},
                   {"explained", model.class_names[answers.explained[row].item<int64_t>()]},
-                  {"threshold", rounded(threshold)},
+                  {"threshold", six_digits(threshold)},
                   {"mask_area",
                    static_cast<double>(cv::countNonZero(mask)) / static_cast<double>(mask.total())},
                   {"boxes", boxes}};
@@ -129,7 +127,7 @@ int64_t attribute_files(const Model& model, const std::vector<ImageFile>& files,
     const size_t begin = position;
     const auto pictures = read_pictures(files, position, options.batch, unreadable);
     if (!pictures.empty()) {
-      const Answers answers = answer(model, pictures, options);
+      const MapAnswers answers = answer(model, pictures, options);
       for (size_t row = 0; row < pictures.size(); ++row)
         lines += write_one(model, pictures[row], answers, static_cast<int64_t>(row), out, options);
     }

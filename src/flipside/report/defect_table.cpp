@@ -7,7 +7,7 @@ namespace {
 
 constexpr int kDigits = 6;  // significant: a millionth of a length is beyond any photograph
 
-double rounded(double value) { return std::stod(fmt::format("{:.{}g}", value, kDigits)); }
+double measured(double value) { return std::stod(fmt::format("{:.{}g}", value, kDigits)); }
 
 std::string quoted(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
@@ -27,14 +27,14 @@ std::vector<std::pair<std::string, double>> named_measures(const Region& region,
   std::vector<std::pair<std::string, double>> measures{
       {"area_px", static_cast<double>(box.area)},     {"x_px", static_cast<double>(box.x)},
       {"y_px", static_cast<double>(box.y)},           {"width_px", static_cast<double>(box.width)},
-      {"height_px", static_cast<double>(box.height)}, {"length_px", rounded(region.length)},
-      {"mean_width_px", rounded(region.mean_width)},  {"max_width_px", rounded(region.max_width)}};
+      {"height_px", static_cast<double>(box.height)}, {"length_px", measured(region.length)},
+      {"mean_width_px", measured(region.mean_width)}, {"max_width_px", measured(region.max_width)}};
   if (!(mm_per_pixel > 0)) return measures;
   const auto area = static_cast<double>(box.area);
-  measures.emplace_back("area_mm2", rounded(area * mm_per_pixel * mm_per_pixel));
-  measures.emplace_back("length_mm", rounded(region.length * mm_per_pixel));
-  measures.emplace_back("mean_width_mm", rounded(region.mean_width * mm_per_pixel));
-  measures.emplace_back("max_width_mm", rounded(region.max_width * mm_per_pixel));
+  measures.emplace_back("area_mm2", measured(area * mm_per_pixel * mm_per_pixel));
+  measures.emplace_back("length_mm", measured(region.length * mm_per_pixel));
+  measures.emplace_back("mean_width_mm", measured(region.mean_width * mm_per_pixel));
+  measures.emplace_back("max_width_mm", measured(region.max_width * mm_per_pixel));
   return measures;
 }
 

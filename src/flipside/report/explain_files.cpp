@@ -20,7 +20,6 @@
 namespace flipside {
 namespace {
 
-constexpr int64_t kMaxBatchPixels = 32'000'000;  // decoded at once: about 100 MB
 constexpr int64_t kSheetRows = 32;
 constexpr int kThumbnail = 128;  // pixels
 constexpr std::array<const char*, 4> kEndings{".counterfactual.png", ".heatmap.png", ".mask.png",
@@ -64,9 +63,9 @@ Decoded decode(const ImageFile& file) {
 }
 
 /// Decodes images one batch ahead of the caller, in a thread of its own.
-class Reader {
+class PictureReader {
  public:
-  Reader(const std::vector<ImageFile>& files, int64_t batch)
+  PictureReader(const std::vector<ImageFile>& files, int64_t batch)
       : files_(files), batch_(static_cast<size_t>(batch)) {
     start();
   }
@@ -268,7 +267,7 @@ int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& 
   const Job job{explainer, out, options, sheet, files.data()};
   warn_of_unknown_scale(explainer.model(), options);
   Progress progress("explain", static_cast<int64_t>(files.size()), "img");
-  Reader reader(files, options.batch);
+  PictureReader reader(files, options.batch);
   int64_t unreadable = 0;
   for (auto images = reader.next(); !images.empty(); images = reader.next()) {
     const auto read = static_cast<int64_t>(images.size());

@@ -14,6 +14,9 @@ namespace flipside {
 /// stretched per image, so that good parts stay dark.
 constexpr double kHeatScale = 0.5;
 
+/// Pixels of the pictures that are decoded at once, about 100 MB; one larger picture goes alone.
+constexpr int64_t kMaxBatchPixels = 32'000'000;
+
 /// [1,H,W] saliency in [0,1] -> colours (black through red and yellow to white at `kHeatScale`).
 cv::Mat heatmap(const Tensor& saliency);
 cv::Mat heatmap(const cv::Mat& saliency);  ///< CV_32FC1

@@ -4,27 +4,27 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "flipside/core/error.h"
+#include "flipside/core/numbers.h"
 #include "flipside/report/html.h"
 
 namespace flipside {
 namespace {
 
 /// Size and margins in pixels.
-struct Layout {
+struct PlotLayout {
   double width, height, left, right, top, bottom;
 };
-constexpr Layout kDocument{640, 400, 60, 190, 36, 52};  // legend right
-constexpr Layout kFigure{360, 230, 50, 12, 32, 44};     // legend below, outside
+constexpr PlotLayout kDocument{640, 400, 60, 190, 36, 52};  // legend right
+constexpr PlotLayout kFigure{360, 230, 50, 12, 32, 44};     // legend below, outside
 constexpr int kTicks = 5;
 const char* const kColours[] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7",
                                 "#E69F00", "#56B4E9", "#000000", "#8C8C00"};
 
 /// From values to pixels.
 struct Scale {
-  Layout in;
+  PlotLayout in;
   double x_low, x_high, y_low, y_high;
   double right() const { return in.width - in.right; }
   double bottom() const { return in.height - in.bottom; }
@@ -38,8 +38,7 @@ struct Scale {
 };
 
 /// The x axis spans the curves; a span of nothing is widened.
-Scale make_scale(const Plot& plot, const Layout& layout) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+Scale make_scale(const Plot& plot, const PlotLayout& layout) {
   Scale scale{layout, kInfinity, -kInfinity, plot.y_low, plot.y_high};
   for (const auto& curve : plot.curves)
     for (double x : curve.x) {

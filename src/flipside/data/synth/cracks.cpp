@@ -8,7 +8,7 @@ namespace flipside::synth {
 namespace {
 
 // A crack covers at least and at most these shares of the image.
-constexpr double kMinShare = 0.025, kMaxShare = 0.14;
+constexpr double kMinCrackShare = 0.025, kMaxCrackShare = 0.14;
 // Share of the light that a dark line or hole swallows. Cracks and everything that is no crack
 // draw from the same range: darkness alone must not tell them apart.
 double draw_depth(Rng& rng) { return rng.uniform(0.45, 0.85); }
@@ -278,7 +278,7 @@ Crack make_visible_crack(const Wall& wall, double unit, Rng& rng) {
     Crack crack = make_crack(wall.surface.rows, unit, rng);
     const double share =
         cv::countNonZero(visible_mask(wall, crack)) / static_cast<double>(wall.surface.total());
-    if (share >= kMinShare && share <= kMaxShare) return crack;
+    if (share >= kMinCrackShare && share <= kMaxCrackShare) return crack;
   }
 }
 

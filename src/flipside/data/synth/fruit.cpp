@@ -10,7 +10,7 @@ namespace flipside::synth {
 namespace {
 
 // The defect covers at least and at most these shares of the image.
-constexpr double kMinShare = 0.012, kMaxShare = 0.13;
+constexpr double kMinSpotShare = 0.012, kMaxSpotShare = 0.13;
 
 /// A kind of fruit: its shape and the two colours that its skin wanders between.
 struct Species {
@@ -218,7 +218,7 @@ SkinDefect make_visible_defect(const Still& still, double unit, Rng& rng) {
     SkinDefect defect = make_skin_defect(still.body, still.skin, unit, rng);
     const double share =
         cv::countNonZero(visible_mask(still, defect)) / static_cast<double>(still.skin.total());
-    if (share >= kMinShare && share <= kMaxShare) return defect;
+    if (share >= kMinSpotShare && share <= kMaxSpotShare) return defect;
   }
 }
 

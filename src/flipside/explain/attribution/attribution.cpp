@@ -25,13 +25,13 @@ void check_classes(const Tensor& classes, const Tensor& images, int64_t num_outp
          num_outputs);
 }
 
-Tensor to_cpu(const Tensor& maps) {
+Tensor finished_map(const Tensor& maps) {
   return maps.detach().to(torch::kCPU, torch::kFloat32).contiguous();
 }
 
 /// Of a signed map [N,C,H,W].
 AttributionMaps split_by_sign(const Tensor& signed_maps) {
-  const Tensor maps = to_cpu(signed_maps);
+  const Tensor maps = finished_map(signed_maps);
   const Tensor sum = maps.sum(/*dim=*/1, /*keepdim=*/true);
   return {sum.clamp_min(0), sum.neg().clamp_min(0), maps.abs().sum(/*dim=*/1, /*keepdim=*/true)};
 }
@@ -43,7 +43,7 @@ AttributionMaps cam_maps(AttributionMethod method, const LevelGradient& level, i
                                                                    : layer_cam;
   const auto enlarged = [&](const Tensor& gradients) {
     const Tensor map = cam(level.activations, gradients).clamp_min(0).contiguous();
-    return to_cpu(torch::upsample_bilinear2d(map, {height, width}, /*align_corners=*/false));
+    return finished_map(torch::upsample_bilinear2d(map, {height, width}, /*align_corners=*/false));
   };
   AttributionMaps maps{enlarged(level.gradients), enlarged(level.gradients.neg()), {}};
   maps.absolute = maps.positive + maps.negative;
