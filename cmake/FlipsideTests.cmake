@@ -2,6 +2,8 @@
 find_package(GTest REQUIRED)
 include(GoogleTest)
 add_executable(flipside_tests ${test_sources})
+# Tests name their small helpers alike (linear, kSide); together in one file these would collide.
+set_target_properties(flipside_tests PROPERTIES UNITY_BUILD OFF)
 target_include_directories(flipside_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests)
 target_link_libraries(flipside_tests PRIVATE flipside GTest::gmock GTest::gtest_main
                       nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog flipside_warnings)

@@ -18,7 +18,7 @@ int64_t raw_channels(GeneratorOutput output) {
 void start_at_identity(torch::nn::Conv2d& layer, GeneratorOutput output) {
   if (output == GeneratorOutput::kDirect) return;
   torch::NoGradGuard no_grad;
-  layer->weight.normal_(0.0, kOutputDeviation);
+  torch::nn::init::normal_(layer->weight, 0.0, kOutputDeviation);
   layer->bias.zero_();
   if (output == GeneratorOutput::kResidualAttention) layer->bias[3].fill_(kAttentionBias);
 }
