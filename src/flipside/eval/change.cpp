@@ -75,11 +75,15 @@ ChangeScores ChangeMeter::scores() const {
   return scores;
 }
 
-ChangeTable::ChangeTable(int64_t num_classes, const MaskOptions& rule, Features features)
-    : num_classes_(num_classes),
+ChangeTable::ChangeTable(const Explainer& explainer, Features features)
+    : num_classes_(explainer.model().num_classes()),
       features_(std::move(features)),
-      real_(num_classes),
-      pairs_(num_classes * num_classes, Pair{ChangeMeter(rule), {}}) {}
+      real_(num_classes_) {
+  const int64_t reference = explainer.model().reference_class;
+  for (int64_t from = 0; from < num_classes_; ++from)
+    for (int64_t to = 0; to < num_classes_; ++to)
+      pairs_.push_back({ChangeMeter(explainer.mask_options(from == reference ? to : from)), {}});
+}
 
 void ChangeTable::add_real(const Tensor& images, const Tensor& labels) {
   if (!features_) return;

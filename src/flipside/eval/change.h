@@ -66,7 +66,7 @@ class ChangeTable {
   /// Features [N,F] of images [N,3,H,W].
   using Features = std::function<Tensor(const Tensor& images)>;
   /// Without `features` there are no Fréchet distances.
-  ChangeTable(int64_t num_classes, const MaskOptions& rule, Features features);
+  ChangeTable(const Explainer& explainer, Features features);
   /// Real images [N,3,H,W] of classes `labels` [N]: what counterfactuals should look like.
   void add_real(const Tensor& images, const Tensor& labels);
   void add(const Tensor& images, const Tensor& labels, const Explanation& explanation);

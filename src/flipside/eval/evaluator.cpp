@@ -121,7 +121,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       head_(model_.num_classes()),
       judge_classes_(model_.num_classes()),
       flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
-      changes_(model_.num_classes(), explainer.mask_options(), judge_features(options.judge)),
+      changes_(explainer, judge_features(options.judge)),
       true_masks_(explainer.mask_options()),
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
@@ -205,7 +205,7 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
   if (rows.numel() == 0) return;
   const Tensor saliency = explanation.saliency.index_select(0, rows);
   const Tensor truth = batch.masks.index_select(0, rows);
-  label_free_.add(saliency, truth);
+  label_free_.add(explainer_.on_common_scale(saliency, batch.labels.index_select(0, rows)), truth);
   true_masks_.add(truth, truth, truth);
   if (tuned_) tuned_->add(saliency, truth);
   if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
@@ -221,12 +221,15 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
 void Evaluation::add_faithfulness(const Batch& batch, const Explanation& explanation) {
   const Tensor rows = (batch.labels != model_.reference_class).nonzero().flatten();
   if (rows.numel() == 0) return;
+  const Tensor labels = batch.labels.index_select(0, rows);
   const Tensor saliency = explanation.saliency.index_select(0, rows);
+  const Tensor masks =
+      saliency_to_mask(explainer_.on_common_scale(saliency, labels), explainer_.mask_options());
   const FaithfulnessMeter::Cases cases{batch.images.index_select(0, rows),
                                        explanation.counterfactual.index_select(0, rows),
                                        saliency,
-                                       saliency_to_mask(saliency, explainer_.mask_options()),
-                                       batch.labels.index_select(0, rows),
+                                       masks,
+                                       labels,
                                        explanation.target.index_select(0, rows)};
   faithfulness_->add(cases);
   if (judge_faithfulness_) judge_faithfulness_->add(cases);

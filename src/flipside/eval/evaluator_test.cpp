@@ -200,6 +200,9 @@ TEST_F(EvaluatorTest, ChoosesThresholdsOnValidationDataAlone) {
   }
   ASSERT_EQ(pooled.size(), 5u);
   EXPECT_NEAR(thresholds.label_free, otsu_threshold(torch::cat(pooled)), 0.005);
+  ASSERT_EQ(thresholds.by_class.size(), 2u);
+  EXPECT_EQ(thresholds.by_class[0], thresholds.label_free) << "the only defect class";
+  EXPECT_TRUE(std::isnan(thresholds.by_class[1]));
   const auto iou_at = [&](double threshold) {
     MaskMeter meter;
     for (size_t i = 0; i < pooled.size(); ++i) meter.add(pooled[i] >= threshold, truths[i]);

@@ -8,12 +8,15 @@
 namespace flipside {
 namespace {
 
+/// The masks are those of a defect of the class turned into, or turned away from.
 Answers answer_counterfactual(const Model& model, const Tensor& images, const Tensor& targets) {
   const Explainer explainer(model);
   const Explanation e = explainer.explain(images, targets);
+  const Tensor defects = torch::where(e.target == model.reference_class, e.predicted, e.target);
+  const Tensor scaled = explainer.on_common_scale(e.saliency, defects);
   return {e.probs,          e.fakeness,
           e.counterfactual, e.counterfactual_probs,
-          e.saliency,       saliency_to_mask(e.saliency, explainer.mask_options())};
+          e.saliency,       saliency_to_mask(scaled, explainer.mask_options())};
 }
 
 /// The map before a threshold is set to it.

@@ -12,6 +12,18 @@ namespace {
 constexpr int64_t kHistogramBins = 4096;  // over [0,1]
 constexpr int64_t kBatch = 32;
 
+Tensor histogram_of(const Tensor& saliency) {
+  const Tensor bins = saliency.flatten().mul(kHistogramBins).clamp(0, kHistogramBins - 1);
+  return torch::bincount(bins.to(torch::kInt64), {}, kHistogramBins);
+}
+
+/// By Otsu; NaN for an empty histogram.
+double threshold_of(const Tensor& histogram) {
+  if (histogram.sum().item<int64_t>() == 0) return kUndefined;
+  const auto* counts = histogram.data_ptr<int64_t>();
+  return otsu_threshold({counts, counts + kHistogramBins}, 1.0 / kHistogramBins);
+}
+
 }  // namespace
 
 Tensor rows_with_masks(const Batch& batch, int64_t reference) {
@@ -23,7 +35,9 @@ Tensor rows_with_masks(const Batch& batch, int64_t reference) {
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder) {
   const int64_t reference = explainer.model().reference_class;
   const double sigma = explainer.mask_options().smoothing;
-  Tensor histogram = torch::zeros({kHistogramBins}, torch::kInt64);
+  // One histogram per class, of the numbers of pixels.
+  Tensor histograms =
+      torch::zeros({explainer.model().num_classes(), kHistogramBins}, torch::kInt64);
   SaliencyCurve curve;
   EvalLoader loader(folder, Split::kVal, explainer.model().config.data, kBatch);
   for (Batch batch; loader.next(batch);) {
@@ -32,21 +46,20 @@ Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& fold
     const Tensor images = batch.images.index_select(0, defects);
     const Tensor targets = torch::full({images.size(0)}, reference, torch::kInt64);
     const Tensor saliency = smooth(explainer.explain(images, targets).saliency, sigma);
-    const Tensor bins = saliency.flatten().mul(kHistogramBins).clamp(0, kHistogramBins - 1);
-    histogram += torch::bincount(bins.to(torch::kInt64), {}, kHistogramBins);
-
-    if (!batch.masks.defined()) continue;
     Batch chosen;
     chosen.labels = batch.labels.index_select(0, defects);
+    for (int64_t i = 0; i < saliency.size(0); ++i)
+      histograms[chosen.labels[i].item<int64_t>()] += histogram_of(saliency[i]);
+
+    if (!batch.masks.defined()) continue;
     chosen.masks = batch.masks.index_select(0, defects);
     const Tensor rows = rows_with_masks(chosen, reference);
     curve.add(saliency.index_select(0, rows), chosen.masks.index_select(0, rows));
   }
   Thresholds thresholds;
-  if (histogram.sum().item<int64_t>() > 0) {
-    const auto* counts = histogram.data_ptr<int64_t>();
-    thresholds.label_free = otsu_threshold({counts, counts + kHistogramBins}, 1.0 / kHistogramBins);
-  }
+  thresholds.label_free = threshold_of(histograms.sum(/*dim=*/0));
+  for (int64_t label = 0; label < histograms.size(0); ++label)
+    thresholds.by_class.push_back(threshold_of(histograms[label]));
   thresholds.tuned = curve.best_threshold();
   return thresholds;
 }

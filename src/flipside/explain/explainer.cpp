@@ -9,14 +9,18 @@
 namespace flipside {
 namespace {
 
-MaskOptions make_mask_options(const Model& model, double sensitivity) {
+double checked_sensitivity(double sensitivity) {
   if (!(sensitivity > 0) || !std::isfinite(sensitivity))
     fail(
         ErrorCode::kArgument,
         "sensitivity = {}: must be > 0; 1 is the trained threshold, 2 marks changes twice as faint",
         sensitivity);
+  return sensitivity;
+}
+
+MaskOptions options_at(double threshold, double sensitivity) {
   MaskOptions options;
-  if (std::isfinite(model.thresholds.label_free)) options.threshold = model.thresholds.label_free;
+  if (std::isfinite(threshold)) options.threshold = threshold;
   options.threshold = std::max(options.threshold / sensitivity, kMinThreshold);
   return options;
 }
@@ -34,12 +38,14 @@ void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classe
 
 }  // namespace
 
-Explainer::Explainer(Model model, double sensitivity) : model_(std::move(model)) {
+Explainer::Explainer(Model model, double sensitivity)
+    : model_(std::move(model)),
+      sensitivity_(checked_sensitivity(sensitivity)),
+      mask_options_(options_at(model_.thresholds.label_free, sensitivity_)) {
   if (model_.config.model.kind != ModelKind::kCounterfactual)
     fail(ErrorCode::kArgument,
          "this model is a classifier or segmenter and makes no counterfactuals: train one with "
          "--model counterfactual, or show a classifier's maps with --method");
-  mask_options_ = make_mask_options(model_, sensitivity);
   model_.eval();
 }
 
@@ -81,8 +87,21 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
   result.saliency = to_cpu(saliency_map(x, generated.counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
-  result.mask = saliency_to_mask(result.saliency, mask_options_) * is_defect;
+  result.mask =
+      saliency_to_mask(on_common_scale(result.saliency, result.predicted), mask_options_) *
+      is_defect;
   return result;
+}
+
+MaskOptions Explainer::mask_options(int64_t defect_class) const {
+  return options_at(model_.thresholds.label_free_of(defect_class), sensitivity_);
+}
+
+Tensor Explainer::on_common_scale(const Tensor& saliency, const Tensor& classes) const {
+  Tensor factors = torch::ones({classes.size(0), 1, 1, 1});
+  for (int64_t i = 0; i < classes.size(0); ++i)
+    factors[i] = mask_options_.threshold / mask_options(classes[i].item<int64_t>()).threshold;
+  return saliency * factors;
 }
 
 int64_t Explainer::class_index(const std::string& name) const {

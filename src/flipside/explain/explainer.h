@@ -29,7 +29,7 @@ struct Explanation {
 class Explainer {
  public:
   /// Takes a counterfactual model (`Error(kArgument)` for the other kinds). `sensitivity` > 0
-  /// divides the stored label-free threshold: 2 marks twice as faint changes, 0.5 half. A model
+  /// divides the stored label-free thresholds: 2 marks twice as faint changes, 0.5 half. A model
   /// without a stored threshold gets `MaskOptions`' default.
   explicit Explainer(Model model, double sensitivity = 1.0);
 
@@ -42,12 +42,18 @@ class Explainer {
   Tensor default_targets(const Tensor& probs) const;
 
   const Model& model() const { return model_; }
+  /// The rule with the label-free threshold of all defect classes together, or of one.
   const MaskOptions& mask_options() const { return mask_options_; }
+  MaskOptions mask_options(int64_t defect_class) const;
+  /// Maps [N,1,H,W] of images whose defect classes are `classes` [N] int64, each times threshold
+  /// over threshold of its class: on this scale `mask_options()` is the rule for every class.
+  Tensor on_common_scale(const Tensor& saliency, const Tensor& classes) const;
   /// Index of a class by name; `Error(kUsage)` naming the classes there are.
   int64_t class_index(const std::string& name) const;
 
  private:
   Model model_;
+  double sensitivity_;
   MaskOptions mask_options_;
 };
 

@@ -104,6 +104,26 @@ TEST(Explainer, SensitivityDividesTheStoredThreshold) {
   EXPECT_THROW(Explainer(model, -1.0), Error);
 }
 
+TEST(Explainer, MarksEachClassAtItsOwnThreshold) {
+  Model model = lively_model({"crack", "good", "stain"}, 1);
+  model.thresholds.label_free = 0.2;
+  model.thresholds.by_class = {0.05, kUndefined, kUndefined};
+  const Explainer explainer(model, 0.5);
+  EXPECT_DOUBLE_EQ(explainer.mask_options(0).threshold, 0.1);
+  EXPECT_DOUBLE_EQ(explainer.mask_options(2).threshold, 0.4) << "that of all classes";
+
+  const Tensor images = random_images(4);
+  const Tensor saliency = explainer.explain(images).saliency;
+  const Tensor classes = torch::tensor(std::vector<int64_t>{0, 1, 2, 0});
+  const Tensor masks =
+      saliency_to_mask(explainer.on_common_scale(saliency, classes), explainer.mask_options());
+  for (int64_t i = 0; i < 4; ++i) {
+    const MaskOptions rule = explainer.mask_options(classes[i].item<int64_t>());
+    EXPECT_TRUE(torch::equal(masks[i], saliency_to_mask(saliency.slice(0, i, i + 1), rule)[0]));
+  }
+  EXPECT_FALSE(torch::equal(masks[0], saliency_to_mask(saliency, explainer.mask_options())[0]));
+}
+
 TEST(Explainer, FindsClassesByName) {
   const Explainer explainer(small_model({"bad", "good"}, 1));
   EXPECT_EQ(explainer.class_index("good"), 1);

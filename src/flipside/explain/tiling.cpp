@@ -168,11 +168,13 @@ class Collector {
     const auto weights = grid_.weights(tile);
     const cv::Rect where = grid_.tiles()[tile];
     add_weighted(pixels_of(answers.counterfactual[row] - image), weights, change_(where));
-    const Tensor saliency = pixels_of(answers.saliency[row]);
-    add_weighted(saliency, weights, result_.saliency(where));
+    add_weighted(pixels_of(answers.saliency[row]), weights, result_.saliency(where));
     result_.predicted[tile] = answers.predicted[row].item<int64_t>();
-    if (result_.predicted[tile] != reference)
-      add_weighted(saliency, weights, result_.evidence(where));
+    if (result_.predicted[tile] != reference) {
+      const Tensor evidence = explainer_.on_common_scale(answers.saliency.narrow(0, row, 1),
+                                                         answers.predicted.narrow(0, row, 1));
+      add_weighted(pixels_of(evidence[0]), weights, result_.evidence(where));
+    }
     const double bad = badness(answers.probs[row], reference);
     if (bad > worst_) {
       worst_ = bad;

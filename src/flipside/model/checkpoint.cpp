@@ -23,6 +23,13 @@ void put_threshold(Metadata& metadata, const std::string& key, double value) {
   if (std::isfinite(value)) metadata[key] = fmt::format("{}", value);
 }
 
+/// JSON knows no NaN: null stands for it.
+json to_json(const std::vector<double>& thresholds) {
+  json list = json::array();
+  for (double value : thresholds) list.push_back(std::isfinite(value) ? json(value) : json());
+  return list;
+}
+
 void put_side(Metadata& metadata, const std::string& key, double value) {
   if (value > 0) metadata[key] = fmt::format("{}", value);
 }
@@ -85,8 +92,19 @@ class MetadataReader {
     return found - class_names.begin();
   }
 
-  double threshold(const std::string& key) const {
-    return number(key, std::numeric_limits<double>::quiet_NaN());
+  double threshold(const std::string& key) const { return number(key, kUndefined); }
+
+  /// One for each class, or none at all.
+  std::vector<double> thresholds(const std::string& key, size_t num_classes) const {
+    if (metadata_.count(key) == 0) return {};
+    const json list = json::parse(get(key), nullptr, /*allow_exceptions=*/false);
+    std::vector<double> values;
+    for (const json& value : list)
+      if (value.is_null() || value.is_number())
+        values.push_back(value.is_null() ? kUndefined : value.get<double>());
+    if (!list.is_array() || list.size() != num_classes || values.size() != num_classes)
+      refuse(key, fmt::format("must be a JSON list of {} numbers or nulls", num_classes));
+    return values;
   }
 
   double side(const std::string& key) const {
@@ -163,6 +181,8 @@ void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& 
   metadata["reference_class"] = model.class_names.at(model.reference_class);
   put_threshold(metadata, "threshold_label_free", model.thresholds.label_free);
   put_threshold(metadata, "threshold_tuned", model.thresholds.tuned);
+  if (!model.thresholds.by_class.empty())
+    metadata["threshold_label_free_by_class"] = to_json(model.thresholds.by_class).dump();
   put_side(metadata, "native_side_median", model.native_sides.median);
   put_side(metadata, "native_side_largest", model.native_sides.largest);
   try {
@@ -183,6 +203,8 @@ Checkpoint load_checkpoint(const fs::path& path) {
   checkpoint.model = make_model(reader.config(), class_names, reader.reference_class(class_names));
   checkpoint.model.thresholds.label_free = reader.threshold("threshold_label_free");
   checkpoint.model.thresholds.tuned = reader.threshold("threshold_tuned");
+  checkpoint.model.thresholds.by_class =
+      reader.thresholds("threshold_label_free_by_class", class_names.size());
   checkpoint.model.native_sides.median = reader.side("native_side_median");
   checkpoint.model.native_sides.largest = reader.side("native_side_largest");
   take_weights(file, checkpoint.model, tensors);

@@ -34,6 +34,7 @@ class CheckpointFile : public testing::Test {
   Model saved_model() const {
     Model model = make_model(small_config(), {"crack", "gut ü"}, 1);
     model.thresholds.label_free = 0.1234567890123;
+    model.thresholds.by_class = {0.1, kUndefined};
     save_checkpoint(path(), model);
     return model;
   }
@@ -97,6 +98,8 @@ TEST_F(CheckpointFile, KeepsThresholdsToTheLastBit) {
   const Model loaded = load_model(path());
   EXPECT_EQ(loaded.thresholds.label_free, model.thresholds.label_free);
   EXPECT_TRUE(std::isnan(loaded.thresholds.tuned));
+  EXPECT_EQ(loaded.thresholds.label_free_of(0), 0.1);
+  EXPECT_EQ(loaded.thresholds.label_free_of(1), model.thresholds.label_free);
   EXPECT_EQ(loaded.class_names[1], "gut ü");
   EXPECT_FALSE(loaded.generator->is_training());
 }
@@ -148,6 +151,9 @@ TEST_F(CheckpointFile, RefusesOtherMetadata) {
       {"class_names", "[\"a\"", "JSON list"},
       {"reference_class", "plum", "reference_class = plum"},
       {"threshold_tuned", "nan", "threshold_tuned = nan"},
+      {"threshold_label_free_by_class", "[0.1]", "list of 2 numbers"},
+      {"threshold_label_free_by_class", "[0.1,\"much\"]", "list of 2 numbers"},
+      {"threshold_label_free_by_class", "[0.1", "list of 2 numbers"},
       {"native_side_median", "0", "native_side_median = 0"},
       {"native_side_largest", "wide", "native_side_largest = wide"}};
   for (const auto& [key, value, words] : changes) {

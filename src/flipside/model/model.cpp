@@ -2,6 +2,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/ranges.h>
+#include <cmath>
 
 #include <algorithm>
 
@@ -40,6 +41,11 @@ void for_each_network(AnyModel& model, Visit visit) {
 }
 
 }  // namespace
+
+double Thresholds::label_free_of(int64_t label) const {
+  if (by_class.empty() || std::isnan(by_class.at(label))) return label_free;
+  return by_class[label];
+}
 
 void Model::train() {
   for_each_network(*this, [](const char*, torch::nn::Module& network) { network.train(); });

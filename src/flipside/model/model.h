@@ -1,12 +1,12 @@
 #pragma once
 
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "flipside/config/config.h"
+#include "flipside/core/numbers.h"
 #include "flipside/model/discriminator.h"
 #include "flipside/model/generator.h"
 
@@ -16,8 +16,14 @@ namespace fs = std::filesystem;
 
 /// Saliency thresholds and how they came about; NaN where they could not be chosen.
 struct Thresholds {
-  double label_free = std::numeric_limits<double>::quiet_NaN();  ///< Otsu on validation saliency
-  double tuned = std::numeric_limits<double>::quiet_NaN();       ///< best IoU on validation masks
+  double label_free = kUndefined;  ///< Otsu on validation saliency of all defect classes
+  double tuned = kUndefined;       ///< best IoU on validation masks
+  /// The same as `label_free` from each class's own images: [K], NaN for the reference class and
+  /// where there are none; empty in checkpoints of older programs.
+  std::vector<double> by_class = {};
+
+  /// The label-free threshold of a class in [0,K), or that of all classes where it has none.
+  double label_free_of(int64_t label) const;
 };
 
 /// How large the training images were before they were stretched to `config.data.size`, in pixels;

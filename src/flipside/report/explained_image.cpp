@@ -76,10 +76,10 @@ ExplainedImage draw_explanation(const Explainer& explainer, const Explanation& e
                                     to_image(explanation.counterfactual[row]));
   drawn.heatmap = heatmap(enlarge(to_float_map(explanation.saliency[row]), original.size()));
   const auto predicted = explanation.predicted[row].item<int64_t>();
-  cv::Mat mask =
-      predicted != explainer.model().reference_class
-          ? mask_at_size(explanation.saliency[row], original.size(), explainer.mask_options())
-          : cv::Mat::zeros(original.size(), CV_8UC1);
+  cv::Mat mask = predicted != explainer.model().reference_class
+                     ? mask_at_size(explanation.saliency[row], original.size(),
+                                    explainer.mask_options(predicted))
+                     : cv::Mat::zeros(original.size(), CV_8UC1);
   add_mask(drawn, original, std::move(mask), [predicted](const Box&) { return predicted; });
   return drawn;
 }
