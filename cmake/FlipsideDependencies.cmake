@@ -7,6 +7,8 @@ find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(Threads REQUIRED)
+# at::parallel_for lies in libtorch's headers and runs in one thread where OpenMP is not compiled in.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 # OpenCV's imported targets pull in debug-only flags on some systems; one interface hides that.
 add_library(flipside_opencv INTERFACE)

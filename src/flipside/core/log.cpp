@@ -13,7 +13,8 @@ namespace {
 
 constexpr double kTerminalInterval = 0.1;  // seconds between redraws
 constexpr double kLogInterval = 10.0;      // seconds between lines in a log file
-constexpr int kBarWidth = 24;              // characters
+constexpr std::chrono::seconds kRateWindow{15};
+constexpr int kBarWidth = 24;  // characters
 
 spdlog::logger& logger() {
   static auto instance = [] {
@@ -40,15 +41,20 @@ Progress::Progress(std::string title, int64_t total, std::string unit, int64_t d
       unit_(std::move(unit)),
       total_(std::max<int64_t>(total, 1)),
       done_(done),
-      start_done_(done),
-      start_(Clock::now()),
-      last_drawn_(start_ - std::chrono::hours(1)),
+      old_mark_{Clock::now(), done},
+      new_mark_(old_mark_),
+      last_drawn_(old_mark_.time - std::chrono::hours(1)),
       terminal_(isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() { finish(); }
 
 void Progress::advance(int64_t count, const std::string& note) {
   done_ += count;
+  const auto now = Clock::now();
+  if (now - new_mark_.time > kRateWindow) {
+    old_mark_ = new_mark_;
+    new_mark_ = {now, done_};
+  }
   note_ = note;
   draw(/*force=*/false);
 }
@@ -61,8 +67,8 @@ void Progress::finish() {
 }
 
 double Progress::rate() const {
-  const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-  return seconds > 0 ? static_cast<double>(done_ - start_done_) / seconds : 0.0;
+  const double seconds = std::chrono::duration<double>(Clock::now() - old_mark_.time).count();
+  return seconds > 0 ? static_cast<double>(done_ - old_mark_.done) / seconds : 0.0;
 }
 
 std::string Progress::line() const {

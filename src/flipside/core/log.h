@@ -34,7 +34,8 @@ class Progress {
   void advance(int64_t count, const std::string& note = "");
   /// Ends the line; called by the destructor too.
   void finish();
-  /// Units per second since the start.
+  /// Units per second over the last quarter to half minute, so that the time left follows work
+  /// that becomes slower or faster.
   double rate() const;
   /// The line as it would be drawn now (what the tests look at).
   std::string line() const;
@@ -44,8 +45,13 @@ class Progress {
   void draw(bool force);
 
   std::string title_, unit_, note_;
-  int64_t total_, done_, start_done_;
-  Clock::time_point start_, last_drawn_;
+  struct Mark {
+    Clock::time_point time;
+    int64_t done;
+  };
+  int64_t total_, done_;
+  Mark old_mark_, new_mark_;  ///< the rate is measured from the old one on
+  Clock::time_point last_drawn_;
   bool terminal_, finished_ = false;
 };
 

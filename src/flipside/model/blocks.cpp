@@ -121,9 +121,7 @@ UpBlockImpl::UpBlockImpl(int64_t in, int64_t out, int64_t num_classes)
       merge_(register_module("merge", ConvBlock(2 * out, out, 3, /*stride=*/1, num_classes))) {}
 
 Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& skip, const Tensor& target) {
-  const Tensor up = torch::upsample_bilinear2d(convolve(project_, x), {skip.size(2), skip.size(3)},
-                                               /*align_corners=*/false);
-  return merge_(torch::cat({up, skip}, /*dim=*/1), target);
+  return merge_(upsample_concat(convolve(project_, x), skip), target);
 }
 
 DecoderImpl::DecoderImpl(const std::vector<int64_t>& widths, int64_t outputs, int64_t num_classes)

@@ -26,6 +26,15 @@ Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, i
 Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor& bias,
                                int64_t groups, double slope, double eps = 1e-5);
 
+/// `x` [N,C,H,W] twice as large by bilinear interpolation (half-pixel centres), and the channels of
+/// `skip` [N,S,2H,2W] after its own: [N,C+S,2H,2W] channels_last, of their common type. On the CPU
+/// in float32 and bfloat16, with C a multiple of 8, one custom autograd node that computes in
+/// float32 and does not depend on the number of threads; elsewhere composed of libtorch's
+/// operators.
+Tensor upsample_concat(const Tensor& x, const Tensor& skip);
+/// The same, composed: the oracle of the tests, and the path for everything else.
+Tensor upsample_concat_composed(const Tensor& x, const Tensor& skip);
+
 /// LeakyReLU's slope in every network here.
 constexpr double kSlope = 0.1;
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include "flipside/model/lanes.h"
 
 namespace flipside::kernels {
 
@@ -10,10 +10,6 @@ namespace flipside::kernels {
 // before the activation,
 //
 //   t = (x - center) * scale + bias,   y = leaky_relu(t, slope),   g = dy * (t > 0 ? 1 : slope).
-
-constexpr int64_t kLanes = 8;
-
-using BFloatBits = uint16_t;
 
 template <typename Value>
 struct Block {
