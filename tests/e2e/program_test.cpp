@@ -223,6 +223,18 @@ TEST_F(Program, ResumeAfterKillEndsInTheWeightsOfAnUninterruptedRun) {
   EXPECT_THAT(run_program("train --resume " + killed).err, HasSubstr("finished already"));
 }
 
+TEST_F(Program, TrainingStopsWhenPatienceIsOut) {
+  const std::string run = path("patient");
+  const ProgramResult trained =
+      run_program("train " + data() + " --out " + run + kTinyTraining +
+                  " --model classifier --lr-decay 0 --steps 5000 --validate-every 4 --patience 2");
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_THAT(trained.err, HasSubstr("no better score in 2 validations"));
+  const auto last = read_safetensors(run + "/last.safetensors");
+  EXPECT_LT(last.tensors.at("state.step").item<int64_t>(), 5000);
+  EXPECT_THAT(run_program("train --resume " + run).err, HasSubstr("finished already"));
+}
+
 TEST_F(Program, BadInputEndsWithAMessageAndAnExitCode) {
   const std::string out = " --out " + path("never");
   expect_refused("train " + path("missing") + out, 1, "missing");

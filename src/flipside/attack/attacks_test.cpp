@@ -41,6 +41,24 @@ struct LinearCase {
 
 class LinearAttack : public testing::TestWithParam<Norm> {};
 
+TEST(Divergence, ByHand) {
+  const Tensor p = torch::log(torch::tensor({0.75, 0.25}, torch::kDouble)).unsqueeze(0);
+  const Tensor q = torch::log(torch::tensor({0.5, 0.5}, torch::kDouble)).unsqueeze(0) + 3;
+  const double expected = 0.75 * std::log(0.75 / 0.5) + 0.25 * std::log(0.25 / 0.5);
+  EXPECT_NEAR(divergence(p, q).item<double>(), expected, 1e-12);
+  EXPECT_NEAR(divergence(q, q - 7).item<double>(), 0, 1e-12);
+}
+
+TEST_P(LinearAttack, DivergenceMovesTheScoreAsFarAsTheBoundAllows) {
+  const LinearCase linear(GetParam());
+  const ThreatModel threat{linear.norm, 0.02};
+  auto streams = test_streams(8);
+  const Tensor attacked = divergence_attack(linear.victim, threat, linear.images, streams, 5);
+  EXPECT_TRUE(threat.allows(attacked, linear.images).all().item<bool>());
+  const Tensor moved = linear.gain(attacked).abs() / (0.02 * linear.dual);
+  EXPECT_TRUE(torch::allclose(moved, torch::ones_like(moved), 0, 2e-2)) << moved;
+}
+
 TEST_P(LinearAttack, PgdAndFgsmGainEpsTimesTheDualNorm) {
   const LinearCase linear(GetParam());
   // Too small a bound to win, so that the whole budget is used.

@@ -1,6 +1,20 @@
 #include "flipside/attack/pgd.h"
 
 namespace flipside {
+namespace {
+
+constexpr double kBeside = 1e-3;  // deviation of the start: at the images KL has no gradient
+
+Tensor beside(const Tensor& images, std::vector<Rng>& streams) {
+  Tensor result = images.clone().contiguous();
+  float* data = result.data_ptr<float>();
+  const int64_t values = result.numel() / result.size(0);
+  for (Rng& stream : streams)
+    for (int64_t i = 0; i < values; ++i) *data++ += static_cast<float>(stream.normal(0.0, kBeside));
+  return result;
+}
+
+}  // namespace
 
 Tensor fgsm(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
             AttackLoss loss) {
@@ -47,6 +61,30 @@ Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images
     if (!options.stop_when_won) result.index_copy_(0, rows, x);
   }
   return result.detach();
+}
+
+Tensor divergence(const Tensor& p_logits, const Tensor& q_logits) {
+  const Tensor log_p = p_logits.log_softmax(/*dim=*/1), log_q = q_logits.log_softmax(/*dim=*/1);
+  return (log_p.exp() * (log_p - log_q)).sum(/*dim=*/1);
+}
+
+Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const Tensor& images,
+                         std::vector<Rng>& streams, int64_t steps) {
+  Tensor clean;
+  {
+    torch::NoGradGuard no_grad;
+    clean = victim.logits(images);
+  }
+  const Tensor sizes = torch::full({images.size(0)}, 2.5 * threat.eps / static_cast<double>(steps),
+                                   images.options());
+  Tensor x = threat.project(beside(images, streams), images);
+  for (int64_t step = 0; step < steps; ++step) {
+    const Tensor at = x.detach().requires_grad_(true);
+    const Tensor apart = divergence(clean, victim.logits(at)).sum();
+    const Tensor gradient = torch::autograd::grad({apart}, {at})[0].nan_to_num(0.0);
+    x = threat.project(threat.ascend(x, gradient, sizes), images);
+  }
+  return x.detach();
 }
 
 }  // namespace flipside

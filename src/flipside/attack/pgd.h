@@ -29,4 +29,13 @@ struct PgdOptions {
 Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
            std::vector<Rng>& streams, const PgdOptions& options = {});
 
+/// KL(p || q) of each image [N], with p and q the softmax of logits [N,K].
+Tensor divergence(const Tensor& p_logits, const Tensor& q_logits);
+
+/// Images whose answer is as far as possible from that on `images`, whatever it is: projected
+/// ascent of `divergence` from a point beside the images (TRADES, Zhang et al. 2019, algorithm 1).
+/// `streams`: N generators; steps of 2.5 eps / steps.
+Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const Tensor& images,
+                         std::vector<Rng>& streams, int64_t steps);
+
 }  // namespace flipside

@@ -54,7 +54,12 @@ int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
   options.window = arguments.window;
   options.mm_per_pixel = arguments.mm_per_pixel.value_or(0.0);
   if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
-  return explain_files(explainer, files, arguments.out, options);
+  const ExplainedFiles counts = explain_files(explainer, files, arguments.out, options);
+  if (const auto& rule = explainer.model().doubt_rule; rule && counts.doubtful > 0)
+    info("look yourself at {}: {} above {:.3g} (\"certain\": false in results.jsonl)",
+         counts.doubtful == 1 ? "one image" : fmt::format("{} images", counts.doubtful),
+         rule->score, rule->threshold);
+  return counts.unreadable;
 }
 
 int64_t write_maps(const Model& model, const std::vector<ImageFile>& files,

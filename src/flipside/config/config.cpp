@@ -185,6 +185,10 @@ void loss_fields(FieldList& list, LossConfig& l) {
               "share of real images replaced by adversarial ones, (8)");
   list.number("robust_eps", l.robust_eps, 0, 255, "L-inf bound of (8), in 1/255");
   list.number("robust_steps", l.robust_steps, 1, 100, "PGD steps of (8)");
+  list.choice("robust_loss", l.robust_loss,
+              {{"adversarial", RobustLoss::kAdversarial}, {"trades", RobustLoss::kTrades}},
+              "attacked images with their class, or a penalty on how far the answer moves (8')");
+  list.number("robust_beta", l.robust_beta, 0, kInfinity, "weight of the penalty of (8')");
 }
 
 void data_fields(FieldList& list, DataConfig& d) {
@@ -225,9 +229,13 @@ void train_fields(FieldList& list, TrainConfig& t) {
               "share of targets equal to the image's own class");
   list.number("ema_decay", t.ema_decay, 0, 0.99999, "averaging of the generator's weights");
   list.number("validate_every", t.validate_every, 1, 1e9, "steps between validations");
+  list.number("patience", t.patience, 0, 1e6,
+              "stop after so many validations without a better score; 0: never");
   list.number("checkpoint_every", t.checkpoint_every, 1, 1e9, "steps between checkpoints");
   list.number("seed", t.seed, 0, 9e18, "seed of everything random");
   list.number("threads", t.threads, 0, 1024, "processor threads; 0: all that are available");
+  list.number("coverage", t.coverage, 0.01, 1,
+              "share of the validation images whose answers count as certain");
   list.choice("precision", t.precision,
               {{"auto", Precision::kAuto},
                {"float32", Precision::kFloat32},

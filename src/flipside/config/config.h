@@ -45,6 +45,12 @@ enum class Precision {
 /// The adversarial part of the losses.
 enum class AdversarialLoss { kCrossEntropy, kHinge, kLeastSquares };
 
+/// How the discriminator learns to withstand attacks.
+enum class RobustLoss {
+  kAdversarial,  ///< PGD images with their true class in place of real ones (8)
+  kTrades,       ///< a penalty on what an attack can make of the answer (8')
+};
+
 /// Network shapes.
 struct ModelConfig {
   ModelKind kind = ModelKind::kCounterfactual;
@@ -71,9 +77,11 @@ struct LossConfig {
   double lambda_cls = 0.5;
   double lambda_cls_cf = 0.0;
   double fake_weight = 0.5;
+  RobustLoss robust_loss = RobustLoss::kAdversarial;
   double robust_fraction = 0.0;
   double robust_eps = 4.0;
   int64_t robust_steps = 3;
+  double robust_beta = 6.0;
 };
 
 /// How images are read and augmented.
@@ -110,9 +118,11 @@ struct TrainConfig {
   double identity_fraction = 0.3;
   double ema_decay = 0.99;
   int64_t validate_every = 500;
+  int64_t patience = 0;
   int64_t checkpoint_every = 250;
   uint64_t seed = 1;
   int64_t threads = 0;
+  double coverage = 0.95;
   Precision precision = Precision::kFloat32;
 };
 

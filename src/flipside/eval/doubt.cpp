@@ -25,6 +25,7 @@ constexpr double kBlur = 2.0;            // sigma in pixels of the networks' res
 constexpr double kNoiseDeviation = 0.1;  // in [0,1] units
 constexpr int kCrushedQuality = 10;      // of 100
 constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
+constexpr int64_t kErrorsToChooseBy = 5;
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 
 /// Scores, predictions and truth of many images.
@@ -37,12 +38,14 @@ struct Scored {
 /// Takes a batch's images and gives as many, changed.
 using Change = std::function<Tensor(const Batch&)>;
 
-Scored score_batches(const std::function<bool(Batch&)>& next, const Model& model,
+using Scorer = std::function<DoubtScores(const Tensor& images)>;
+
+Scored score_batches(const std::function<bool(Batch&)>& next, const Scorer& scorer,
                      const Change& change) {
   std::vector<Tensor> values, logits, labels;
   Scored scored;
   for (Batch batch; next(batch);) {
-    const DoubtScores scores = doubt_scores(model, change ? change(batch) : batch.images);
+    const DoubtScores scores = scorer(change ? change(batch) : batch.images);
     scored.names = scores.names;
     values.push_back(scores.values);
     logits.push_back(scores.logits);
@@ -55,10 +58,21 @@ Scored score_batches(const std::function<bool(Batch&)>& next, const Model& model
   return scored;
 }
 
+Scorer all_scores(const Model& model) {
+  return [&model](const Tensor& images) { return doubt_scores(model, images); };
+}
+
 Scored score_split(const Model& model, const ImageFolder& folder, Split split, int64_t batch,
                    const Change& change = {}) {
   EvalLoader loader(folder, split, model.config.data, batch);
-  return score_batches([&](Batch& next) { return loader.next(next); }, model, change);
+  return score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model), change);
+}
+
+/// The least of the values that the share `share` of them does not exceed.
+double passing_threshold(const Tensor& values, double share) {
+  const Tensor sorted = std::get<0>(values.sort());
+  const auto place = static_cast<int64_t>(std::ceil(share * double(sorted.numel()) - 1e-9)) - 1;
+  return sorted[std::clamp<int64_t>(place, 0, sorted.numel() - 1)].item<double>();
 }
 
 /// Applies `work` to each image as 8-bit RGB.
@@ -179,7 +193,7 @@ class Measurement {
     ForeignLoader loader(options_.foreign, model_.config.data.size, results_.images,
                          options_.batch);
     add("foreign", options_.foreign.string(),
-        score_batches([&](Batch& next) { return loader.next(next); }, model_, {}));
+        score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model_), {}));
   }
 
   const DoubtResults& results() const { return results_; }
@@ -256,10 +270,24 @@ double choose_reject_threshold(const Model& model, const ImageFolder& folder, Re
     fail(ErrorCode::kData, "{}: the reject threshold needs images in the split val",
          folder.root.string());
   const char* name = score == RejectScore::kFakeness ? "fakeness" : "fake_logit";
-  const Tensor sorted =
-      std::get<0>(DoubtScores{validation.names, validation.values, {}}.at(name).sort());
-  const auto place = static_cast<int64_t>(std::ceil(accept * double(sorted.numel()) - 1e-9)) - 1;
-  return sorted[std::clamp<int64_t>(place, 0, sorted.numel() - 1)].item<double>();
+  return passing_threshold(DoubtScores{validation.names, validation.values, {}}.at(name), accept);
+}
+
+std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
+                                           double coverage) {
+  if (model.config.model.kind == ModelKind::kSegmenter) return std::nullopt;
+  EvalLoader loader(folder, Split::kVal, model.config.data, /*batch_size=*/32);
+  const Scored validation =
+      score_batches([&](Batch& next) { return loader.next(next); },
+                    [&](const Tensor& images) { return answer_scores(model, images); }, {});
+  if (!validation.values.defined()) return std::nullopt;
+  const DoubtScores scores{validation.names, validation.values, {}};
+  const Tensor wrong = validation.wrong();
+  std::string best = "max_softmax";
+  if (wrong.sum().item<int64_t>() >= kErrorsToChooseBy)
+    for (const auto& name : scores.names)
+      if (aurc(scores.at(name), wrong) < aurc(scores.at(best), wrong)) best = name;
+  return DoubtRule{best, passing_threshold(scores.at(best), coverage), coverage};
 }
 
 }  // namespace flipside

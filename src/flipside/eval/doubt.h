@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,12 @@ struct DoubtOptions {
 /// fit the model or a split is empty.
 DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
                            const DoubtOptions& options);
+
+/// The score of `answer_scores` with the lowest AURC on the validation images, and its threshold
+/// for the share `coverage` of them. max_softmax where fewer than five answers are wrong: too few
+/// to choose by. Nothing for a segmenter or without validation images.
+std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
+                                           double coverage);
 
 /// The threshold of the score that lets the share `accept` of clean validation images through.
 /// Throws `Error(kData)` without validation images.

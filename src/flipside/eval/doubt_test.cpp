@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/core/random.h"
+#include "flipside/eval/confidence.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -83,6 +84,51 @@ TEST_F(DoubtTest, AgreesWithASlowLoop) {
   const auto json = nlohmann::json::parse(to_json(results));
   EXPECT_EQ(json["strange"].size(), 7u);
   EXPECT_NE(to_text(results).find("fake_logit"), std::string::npos);
+}
+
+TEST_F(DoubtTest, TheRuleIsTheScoreThatRanksErrorsBest) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  std::vector<Tensor> values;
+  std::vector<std::string> names;
+  Tensor wrong = torch::zeros({2 * kPerClass}, torch::kBool);
+  const auto& records = folder.split(Split::kVal);
+  for (size_t i = 0; i < records.size(); ++i) {
+    const DoubtScores scores =
+        answer_scores(model, to_tensor(read_image(records[i].image)).unsqueeze(0));
+    names = scores.names;
+    values.push_back(scores.values);
+    wrong[static_cast<int64_t>(i)] = scores.logits.argmax().item<int64_t>() != records[i].label;
+  }
+  ASSERT_GE(wrong.sum().item<int64_t>(), 5);
+  const DoubtScores all{names, torch::cat(values), {}};
+  const auto rule = choose_doubt_rule(model, folder, 0.75);
+  ASSERT_TRUE(rule);
+  EXPECT_EQ(rule->coverage, 0.75);
+  for (const auto& name : names)
+    EXPECT_LE(aurc(all.at(rule->score), wrong), aurc(all.at(name), wrong) + 1e-6) << name;
+  // Twelve of the sixteen images pass, and the threshold is the largest score among them.
+  const Tensor doubt = all.at(rule->score);
+  EXPECT_EQ((doubt <= rule->threshold + 1e-6).sum().item<int64_t>(), 12);
+  EXPECT_EQ((doubt < rule->threshold - 1e-6).sum().item<int64_t>(), 11);
+}
+
+TEST_F(DoubtTest, TheRuleOfAModelWithoutErrorsIsThatOfItsSoftmax) {
+  Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  // Five wrong answers are needed to choose by; here every image is made to be answered rightly.
+  for (const auto& record : folder.split(Split::kVal)) {
+    const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
+    const int64_t answer = answer_scores(model, image).logits.argmax().item<int64_t>();
+    fs::rename(record.image, root_ / "val" / (answer == 0 ? "crack" : "intact") /
+                                 ("of_" + record.image.parent_path().filename().string() +
+                                  record.image.filename().string()));
+  }
+  const auto rule = choose_doubt_rule(model, scan(model), 0.95);
+  ASSERT_TRUE(rule);
+  EXPECT_EQ(rule->score, "max_softmax");
+  const Model segmenter = small_model({"crack", "intact"}, 1, ModelKind::kSegmenter);
+  EXPECT_FALSE(choose_doubt_rule(segmenter, folder, 0.95));
 }
 
 TEST_F(DoubtTest, ClassifiersAreMeasuredToo) {

@@ -8,6 +8,7 @@
 #include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
+#include "flipside/explain/uncertainty.h"
 
 namespace flipside {
 namespace {
@@ -34,10 +35,19 @@ void check_judge(const Model& judge, const Model& model) {
 class ClassScores {
  public:
   explicit ClassScores(const Model& model)
-      : reference_(model.reference_class), confusion_(model.num_classes()) {}
-  void add(const Tensor& labels, const Tensor& probs) {
+      : reference_(model.reference_class),
+        rule_(model.doubt_rule),
+        confusion_(model.num_classes()),
+        certain_(model.num_classes()),
+        doubtful_(model.num_classes()) {}
+  /// `doubt` [N] by the model's rule, undefined where it has none.
+  void add(const Tensor& labels, const Tensor& probs, const Tensor& doubt) {
     confusion_.add(labels, probs.argmax(/*dim=*/1));
     ranks_.add(1 - probs.select(/*dim=*/1, reference_), labels != reference_);
+    if (!rule_) return;
+    const Tensor certain = doubt <= rule_->threshold;
+    add_rows(certain_, labels, probs, certain);
+    add_rows(doubtful_, labels, probs, certain.logical_not());
   }
   void write(Results& results) const {
     results.accuracy = confusion_.accuracy();
@@ -45,11 +55,23 @@ class ClassScores {
     results.macro_f1 = confusion_.macro_f1();
     results.auroc = ranks_.auroc();
     results.confusion = confusion_.counts();
+    if (!rule_) return;
+    const auto certain = static_cast<double>(certain_.total());
+    results.certain = CertainScores{*rule_, certain / static_cast<double>(confusion_.total()),
+                                    certain_.accuracy(), doubtful_.accuracy()};
   }
 
  private:
+  static void add_rows(ConfusionMeter& meter, const Tensor& labels, const Tensor& probs,
+                       const Tensor& chosen) {
+    const Tensor rows = chosen.nonzero().flatten();
+    if (rows.numel() > 0)
+      meter.add(labels.index_select(0, rows), probs.index_select(0, rows).argmax(/*dim=*/1));
+  }
+
   int64_t reference_;
-  ConfusionMeter confusion_;
+  std::optional<DoubtRule> rule_;
+  ConfusionMeter confusion_, certain_, doubtful_;
   RankMeter ranks_;
 };
 
@@ -173,7 +195,7 @@ void Evaluation::add_kept(const Tensor& images) {
 }
 
 void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
-  classes_.add(batch.labels, explanation.probs);
+  classes_.add(batch.labels, explanation.probs, explanation.doubt);
   head_.add(batch.labels, explanation.head_probs.argmax(/*dim=*/1));
   if (judge_)
     judge_classes_.add(batch.labels, real_class_probs(*judge_, batch.images).argmax(/*dim=*/1));
@@ -289,12 +311,18 @@ Results complete(Results results, const Model& model, const EvalLoader& loader, 
   return results;
 }
 
+/// By the model's rule; undefined where it has none.
+Tensor doubt_of(const Model& model, const Tensor& images) {
+  if (!model.doubt_rule) return {};
+  return answer_scores(model, images).at(model.doubt_rule->score);
+}
+
 Results evaluate_classifier(const Model& model, const ImageFolder& folder,
                             const EvaluateOptions& options) {
   ClassScores classes(model);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
   for (Batch batch; loader.next(batch);)
-    classes.add(batch.labels, real_class_probs(model, batch.images));
+    classes.add(batch.labels, real_class_probs(model, batch.images), doubt_of(model, batch.images));
   Results results;
   classes.write(results);
   return complete(results, model, loader, options.split);

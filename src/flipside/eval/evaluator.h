@@ -31,6 +31,14 @@ struct FlipScores {
   std::optional<double> by_judge;      ///< share that an independent classifier gives the target
 };
 
+/// What the model's `doubt_rule` makes of the images.
+struct CertainScores {
+  DoubtRule rule;
+  double coverage = 0;  ///< share of answers that are certain
+  /// Of the certain answers and of the others; NaN where there are none.
+  double accuracy = kUndefined, doubtful_accuracy = kUndefined;
+};
+
 /// Everything `flipside evaluate` reports. What a kind of model cannot answer is empty, or NaN.
 struct Results {
   Split split = Split::kTest;
@@ -40,6 +48,7 @@ struct Results {
   double accuracy = kUndefined, balanced_accuracy = kUndefined, macro_f1 = kUndefined;
   double auroc = kUndefined;          ///< defect (not the reference class) against reference
   double head_accuracy = kUndefined;  ///< of the generator's head
+  std::optional<CertainScores> certain;
   std::optional<double> judge_accuracy;
   std::vector<std::vector<int64_t>> confusion;
   std::vector<FlipScores> flips;

@@ -7,6 +7,7 @@
 
 #include "flipside/core/random.h"
 #include "flipside/eval/meters.h"
+#include "flipside/explain/uncertainty.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -163,6 +164,35 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
     EXPECT_DOUBLE_EQ(results.faithfulness->deletion, static_cast<double>(deleted) / swapped);
   }
   EXPECT_TRUE(results.judge_faithfulness.has_value());
+}
+
+TEST_F(EvaluatorTest, TellsCertainAnswersFromDoubtfulOnes) {
+  make_data({"crack", "intact"});
+  Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  EXPECT_FALSE(evaluate(model, folder, {}).certain);
+  const auto entropy = [&](const ImageRecord& record) {
+    return answer_scores(model, read(record.image)).at("entropy").item<double>();
+  };
+  std::vector<double> doubts;
+  for (const auto& record : folder.split(Split::kTest)) doubts.push_back(entropy(record));
+  std::sort(doubts.begin(), doubts.end());
+  model.doubt_rule = DoubtRule{"entropy", (doubts[6] + doubts[7]) / 2, 0.7};
+
+  double right[2] = {};
+  for (const auto& record : folder.split(Split::kTest)) {
+    const bool certain = entropy(record) <= model.doubt_rule->threshold;
+    right[certain] +=
+        Explainer(model).explain(read(record.image)).predicted.item<int64_t>() == record.label;
+  }
+  const auto results = evaluate(model, folder, {});
+  ASSERT_TRUE(results.certain);
+  EXPECT_DOUBLE_EQ(results.certain->coverage, 0.7);
+  EXPECT_DOUBLE_EQ(results.certain->accuracy, right[1] / 7);
+  EXPECT_DOUBLE_EQ(results.certain->doubtful_accuracy, right[0] / 3);
+  const auto json = nlohmann::json::parse(to_json(results));
+  EXPECT_EQ(json["certain"]["score"], "entropy");
+  EXPECT_NE(to_text(results).find("certain answers: entropy"), std::string::npos);
 }
 
 TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {

@@ -50,6 +50,24 @@ std::string class_text(const Results& results) {
   return "classes\n" + table(scores) + "confusion\n" + table(confusion);
 }
 
+std::string certain_text(const CertainScores& certain) {
+  return fmt::format("certain answers: {} at most {} (chosen to cover {} of validation images)\n",
+                     certain.rule.score, number(certain.rule.threshold),
+                     number(certain.rule.coverage)) +
+         table({{"share of the images", number(certain.coverage)},
+                {"accuracy of the certain answers", number(certain.accuracy)},
+                {"accuracy of the others", number(certain.doubtful_accuracy)}});
+}
+
+Json certain_json(const std::optional<CertainScores>& certain) {
+  if (!certain) return Json();
+  return {{"score", certain->rule.score},
+          {"threshold", certain->rule.threshold},
+          {"coverage", certain->coverage},
+          {"accuracy", certain->accuracy},
+          {"doubtful_accuracy", certain->doubtful_accuracy}};
+}
+
 std::string flip_text(const Results& results) {
   std::vector<std::vector<std::string>> rows{
       {"from > to", "images", "model", "model, fake allowed", "judge"}};
@@ -123,6 +141,7 @@ std::string to_text(const Results& results) {
       fmt::format("{} images of split {}, reference class {}\n", results.images,
                   to_string(results.split), results.class_names.at(results.reference_class));
   if (!results.confusion.empty()) text += class_text(results);
+  if (results.certain) text += certain_text(*results.certain);
   if (!results.flips.empty()) text += flip_text(results);
   if (!results.changes.empty()) text += change_text(results);
   if (results.mask_images > 0) text += mask_text(results);
@@ -161,6 +180,7 @@ std::string to_json(const Results& results) {
                   {"macro_f1", results.macro_f1},
                   {"auroc", results.auroc},
                   {"head_accuracy", results.head_accuracy},
+                  {"certain", certain_json(results.certain)},
                   {"judge_accuracy", json_or_null(results.judge_accuracy)},
                   {"confusion", results.confusion},
                   {"flips", flips},

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "flipside/core/error.h"
+#include "flipside/explain/uncertainty.h"
 #include "flipside/model/blocks.h"
 
 namespace flipside {
@@ -85,6 +86,8 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   result.counterfactual = to_cpu(generated.counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
+  if (model_.doubt_rule)
+    result.doubt = answer_scores(model_, logits, result.head_probs).at(model_.doubt_rule->score);
   result.saliency = to_cpu(saliency_map(x, generated.counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
@@ -102,6 +105,11 @@ Tensor Explainer::on_common_scale(const Tensor& saliency, const Tensor& classes)
   for (int64_t i = 0; i < classes.size(0); ++i)
     factors[i] = mask_options_.threshold / mask_options(classes[i].item<int64_t>()).threshold;
   return saliency * factors;
+}
+
+bool is_certain(const Model& model, const Explanation& explanation, int64_t row) {
+  return !model.doubt_rule || !explanation.doubt.defined() ||
+         explanation.doubt[row].item<double>() <= model.doubt_rule->threshold;
 }
 
 int64_t Explainer::class_index(const std::string& name) const {

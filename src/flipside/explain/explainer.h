@@ -18,10 +18,15 @@ struct Explanation {
   Tensor counterfactual;           ///< [N,3,H,W] in [0,1]
   Tensor counterfactual_probs;     ///< [N,K] by D
   Tensor counterfactual_fakeness;  ///< [N]
+  Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
+                                   ///< model's `doubt_rule`; undefined where it has none
   Tensor saliency;                 ///< [N,1,H,W] in [0,1]
   Tensor mask;                     ///< [N,1,H,W] of 0 and 1; empty where the reference class is
                                    ///< predicted
 };
+
+/// Whether the answer for image `row` is certain by the model's rule; true where it has none.
+bool is_certain(const Model& model, const Explanation& explanation, int64_t row);
 
 /// The one narrow seam between networks and everything that shows, measures or serves them.
 /// Thread-safe: `explain` changes nothing. The networks are shared with the model given (module

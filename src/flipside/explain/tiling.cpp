@@ -79,6 +79,7 @@ Explanation row_of(const Explanation& all, int64_t row) {
   one.counterfactual = take(all.counterfactual);
   one.counterfactual_probs = take(all.counterfactual_probs);
   one.counterfactual_fakeness = take(all.counterfactual_fakeness);
+  if (all.doubt.defined()) one.doubt = take(all.doubt);
   one.saliency = take(all.saliency);
   one.mask = take(all.mask);
   return one;

@@ -12,6 +12,16 @@ namespace {
 
 Tensor host(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat64); }
 
+/// Images where the model's networks are, as they take them.
+Tensor network_images(const Model& model, const Tensor& images) {
+  if (!model.discriminator)
+    fail(ErrorCode::kArgument,
+         "a segmenter has no classes to doubt; give a classifier or a "
+         "counterfactual model");
+  const auto device = model.discriminator->parameters().front().device();
+  return images.to(device, torch::kFloat32).contiguous(kChannelsLast);
+}
+
 /// Scores of class logits [N,K] alone.
 void add_class_scores(DoubtScores& scores, std::vector<Tensor>& columns) {
   const Tensor log_probs = scores.logits.log_softmax(/*dim=*/1), probs = log_probs.exp();
@@ -37,42 +47,57 @@ Tensor DoubtScores::at(const std::string& name) const {
   return values.select(/*dim=*/1, found - names.begin());
 }
 
-DoubtScores doubt_scores(const Model& model, const Tensor& images) {
-  torch::NoGradGuard no_grad;
-  if (!model.discriminator)
-    fail(ErrorCode::kArgument,
-         "a segmenter has no classes to doubt; give a classifier or a "
-         "counterfactual model");
-  Discriminator discriminator = model.discriminator;
-  const auto device = discriminator->parameters().front().device();
-  const Tensor x = images.to(device, torch::kFloat32).contiguous(kChannelsLast);
-  const Tensor logits = host(discriminator->forward(x));
+DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor& head_probs) {
   const int64_t num_classes = model.num_classes();
+  const Tensor all = host(logits);
   DoubtScores scores;
-  scores.logits = logits.slice(1, 0, num_classes).contiguous();
+  scores.logits = all.slice(1, 0, num_classes).contiguous();
   std::vector<Tensor> columns;
   add_class_scores(scores, columns);
   if (model.config.model.kind == ModelKind::kCounterfactual) {
-    Generator generator = model.generator;
-    const Explainer explainer(model);
     const Tensor probs = scores.logits.softmax(/*dim=*/1);
-    const Tensor fake = fakeness(logits, model.config.model.fake_head);
-    const Tensor predicted = probs.argmax(/*dim=*/1).to(device);
-    const Tensor target = explainer.default_targets(probs).to(device);
-    const GeneratorResult there = generator->forward(x, target);
-    const Tensor back = generator->forward(there.counterfactual, predicted).counterfactual;
-    const Tensor head = host(there.class_logits).softmax(/*dim=*/1);
+    const Tensor fake = fakeness(all, model.config.model.fake_head);
     const auto add = [&](const char* name, const Tensor& column) {
       scores.names.push_back(name);
       columns.push_back(column);
     };
     add("fakeness", fake);
-    add("fake_logit", logits.select(1, num_classes));
+    add("fake_logit", all.select(1, num_classes));
     add("joint", 1 - probs.amax(/*dim=*/1) * (1 - fake));
-    add("disagreement", 0.5 * (probs - head).abs().sum(/*dim=*/1));
-    add("cycle_error", host((back - x).abs().flatten(1).mean(/*dim=*/1)));
+    add("disagreement", 0.5 * (probs - host(head_probs)).abs().sum(/*dim=*/1));
   }
   scores.values = torch::stack(columns, /*dim=*/1);
+  return scores;
+}
+
+DoubtScores answer_scores(const Model& model, const Tensor& images) {
+  torch::NoGradGuard no_grad;
+  const Tensor x = network_images(model, images);
+  Discriminator discriminator = model.discriminator;
+  Tensor head;
+  if (model.config.model.kind == ModelKind::kCounterfactual) {
+    Generator generator = model.generator;
+    head = generator->classify(x).softmax(/*dim=*/1);
+  }
+  return answer_scores(model, discriminator->forward(x), head);
+}
+
+DoubtScores doubt_scores(const Model& model, const Tensor& images) {
+  torch::NoGradGuard no_grad;
+  if (model.config.model.kind != ModelKind::kCounterfactual) return answer_scores(model, images);
+  const Tensor x = network_images(model, images);
+  Discriminator discriminator = model.discriminator;
+  Generator generator = model.generator;
+  const Tensor logits = discriminator->forward(x);
+  const Tensor probs = class_probs(logits).cpu();
+  const Tensor target = Explainer(model).default_targets(probs).to(x.device());
+  const Tensor predicted = probs.argmax(/*dim=*/1).to(x.device());
+  const GeneratorResult there = generator->forward(x, target);
+  const Tensor back = generator->forward(there.counterfactual, predicted).counterfactual;
+  DoubtScores scores = answer_scores(model, logits, there.class_logits.softmax(/*dim=*/1));
+  scores.names.push_back("cycle_error");
+  scores.values = torch::cat(
+      {scores.values, host((back - x).abs().flatten(1).mean(/*dim=*/1)).unsqueeze(1)}, /*dim=*/1);
   return scores;
 }
 

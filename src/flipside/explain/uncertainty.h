@@ -18,7 +18,13 @@ struct DoubtScores {
   Tensor at(const std::string& name) const;
 };
 
-/// The scores of images [N,3,H,W] in [0,1]. Every model with classes gives max_softmax, entropy,
+/// The scores that D's logits [N,K] or [N,K+1] and, for a counterfactual model, the probabilities
+/// [N,K] of the generator's head suffice for: all but cycle_error.
+DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor& head_probs);
+/// The same from images [N,3,H,W] in [0,1]; `Error(kArgument)` for a segmenter.
+DoubtScores answer_scores(const Model& model, const Tensor& images);
+
+/// All scores of images [N,3,H,W] in [0,1]. Every model with classes gives max_softmax, entropy,
 /// margin and energy; a counterfactual model also fakeness, fake_logit, joint, disagreement and
 /// cycle_error. `Error(kArgument)` for a segmenter.
 DoubtScores doubt_scores(const Model& model, const Tensor& images);

@@ -107,6 +107,14 @@ class MetadataReader {
     return values;
   }
 
+  std::optional<DoubtRule> doubt_rule() const {
+    if (metadata_.count("doubt_score") == 0) return std::nullopt;
+    const DoubtRule rule{get("doubt_score"), threshold("doubt_threshold"),
+                         threshold("doubt_coverage")};
+    if (std::isnan(rule.threshold)) refuse("doubt_threshold", "must be there with doubt_score");
+    return rule;
+  }
+
   double side(const std::string& key) const {
     const double value = number(key, 1.0);
     if (!(value >= 1)) refuse(key, "must be a number of pixels, 1 or more");
@@ -183,6 +191,11 @@ void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& 
   put_threshold(metadata, "threshold_tuned", model.thresholds.tuned);
   if (!model.thresholds.by_class.empty())
     metadata["threshold_label_free_by_class"] = to_json(model.thresholds.by_class).dump();
+  if (model.doubt_rule) {
+    metadata["doubt_score"] = model.doubt_rule->score;
+    put_threshold(metadata, "doubt_threshold", model.doubt_rule->threshold);
+    put_threshold(metadata, "doubt_coverage", model.doubt_rule->coverage);
+  }
   put_side(metadata, "native_side_median", model.native_sides.median);
   put_side(metadata, "native_side_largest", model.native_sides.largest);
   try {
@@ -205,6 +218,7 @@ Checkpoint load_checkpoint(const fs::path& path) {
   checkpoint.model.thresholds.tuned = reader.threshold("threshold_tuned");
   checkpoint.model.thresholds.by_class =
       reader.thresholds("threshold_label_free_by_class", class_names.size());
+  checkpoint.model.doubt_rule = reader.doubt_rule();
   checkpoint.model.native_sides.median = reader.side("native_side_median");
   checkpoint.model.native_sides.largest = reader.side("native_side_largest");
   take_weights(file, checkpoint.model, tensors);

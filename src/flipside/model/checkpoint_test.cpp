@@ -104,6 +104,18 @@ TEST_F(CheckpointFile, KeepsThresholdsToTheLastBit) {
   EXPECT_FALSE(loaded.generator->is_training());
 }
 
+TEST_F(CheckpointFile, KeepsTheRuleOfDoubt) {
+  Model model = saved_model();
+  EXPECT_FALSE(load_model(path()).doubt_rule) << "an older checkpoint";
+  model.doubt_rule = DoubtRule{"margin", 0.0123456789, 0.95};
+  save_checkpoint(path(), model);
+  const Model loaded = load_model(path());
+  ASSERT_TRUE(loaded.doubt_rule);
+  EXPECT_EQ(loaded.doubt_rule->score, "margin");
+  EXPECT_EQ(loaded.doubt_rule->threshold, 0.0123456789);
+  EXPECT_EQ(loaded.doubt_rule->coverage, 0.95);
+}
+
 TEST_F(CheckpointFile, KnowsTheScaleOfItsTrainingImages) {
   Model model = saved_model();
   EXPECT_EQ(load_model(path()).training_scale(), 1.0) << "an older checkpoint";
@@ -154,6 +166,7 @@ TEST_F(CheckpointFile, RefusesOtherMetadata) {
       {"threshold_label_free_by_class", "[0.1]", "list of 2 numbers"},
       {"threshold_label_free_by_class", "[0.1,\"much\"]", "list of 2 numbers"},
       {"threshold_label_free_by_class", "[0.1", "list of 2 numbers"},
+      {"doubt_score", "margin", "doubt_threshold"},
       {"native_side_median", "0", "native_side_median = 0"},
       {"native_side_largest", "wide", "native_side_largest = wide"}};
   for (const auto& [key, value, words] : changes) {

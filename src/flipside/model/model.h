@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,14 @@ struct Thresholds {
   double label_free_of(int64_t label) const;
 };
 
+/// When an answer is certain: its score of doubt (docs/equations.md, "Doubt") is at most
+/// `threshold`, which was chosen to let the share `coverage` of the validation images through.
+struct DoubtRule {
+  std::string score;
+  double threshold = 0;
+  double coverage = 0;
+};
+
 /// How large the training images were before they were stretched to `config.data.size`, in pixels;
 /// 0 where it is not known (checkpoints of older programs).
 struct NativeSides {
@@ -42,6 +51,7 @@ struct Model {
   std::vector<std::string> class_names;  ///< K
   int64_t reference_class = 0;
   Thresholds thresholds;
+  std::optional<DoubtRule> doubt_rule;  ///< none in checkpoints of older programs
   NativeSides native_sides;
   Generator generator{nullptr};
   Discriminator discriminator{nullptr};

@@ -135,6 +135,7 @@ cv::Mat thumbnail(const cv::Mat& image) {
 /// What remains of an image once its pictures are written.
 struct Outcome {
   std::string line, table_rows, label;
+  bool certain = true;
   std::vector<cv::Mat> thumbnails;  ///< of images on the contact sheet
 };
 
@@ -163,10 +164,12 @@ Outcome write_pictures(const Job& job, const Explanation& explanation, int64_t r
   Outcome outcome;
   outcome.line = explanation_json(file, model, explanation, row, drawn, mm_per_pixel);
   outcome.table_rows = defect_table_rows(file, model.class_names, drawn.defects, mm_per_pixel);
+  outcome.certain = is_certain(model, explanation, row);
   if (!job.sheet.shows(decoded.file - job.first_file)) return outcome;
   outcome.label =
-      fmt::format("{} {:.2f}  {}", model.class_names[predicted],
-                  explanation.probs[row][predicted].item<double>(), decoded.file->name.string());
+      fmt::format("{} {:.2f}{}  {}", model.class_names[predicted],
+                  explanation.probs[row][predicted].item<double>(),
+                  outcome.certain ? "" : ", look yourself", decoded.file->name.string());
   for (const auto* picture :
        {&decoded.image, &drawn.counterfactual, &drawn.heatmap, &drawn.overlay})
     outcome.thumbnails.push_back(thumbnail(*picture));
@@ -258,8 +261,8 @@ std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const
   return files;
 }
 
-int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
-                      const fs::path& out, const ExplainFilesOptions& options) {
+ExplainedFiles explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
+                             const fs::path& out, const ExplainFilesOptions& options) {
   make_folder(out);
   AtomicFile results(out / "results.jsonl"), table(out / "defects.csv");
   table.write(defect_table_header(options.mm_per_pixel));
@@ -268,7 +271,7 @@ int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& 
   warn_of_unknown_scale(explainer.model(), options);
   Progress progress("explain", static_cast<int64_t>(files.size()), "img");
   PictureReader reader(files, options.batch);
-  int64_t unreadable = 0;
+  ExplainedFiles counts;
   for (auto images = reader.next(); !images.empty(); images = reader.next()) {
     const auto read = static_cast<int64_t>(images.size());
     for (const auto& decoded : images)
@@ -276,10 +279,11 @@ int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& 
     images.erase(std::remove_if(images.begin(), images.end(),
                                 [](const Decoded& decoded) { return decoded.image.empty(); }),
                  images.end());
-    unreadable += read - static_cast<int64_t>(images.size());
+    counts.unreadable += read - static_cast<int64_t>(images.size());
     for (auto& outcome : explain_images(job, images)) {
       results.write(outcome.line + "\n");
       table.write(outcome.table_rows);
+      counts.doubtful += !outcome.certain;
       if (!outcome.thumbnails.empty()) sheet.add(outcome.label, outcome.thumbnails);
     }
     progress.advance(read);
@@ -288,7 +292,7 @@ int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& 
   sheet.write(out / "contact_sheet.png");
   table.commit();
   results.commit();
-  return unreadable;
+  return counts;
 }
 
 }  // namespace flipside

@@ -31,13 +31,19 @@ struct ExplainFilesOptions {
   double mm_per_pixel = 0;  ///< of the images, for measures in mm; 0: unknown
 };
 
+/// Of the images of one call.
+struct ExplainedFiles {
+  int64_t unreadable = 0;
+  int64_t doubtful = 0;  ///< whose answer is not certain by the model's rule
+};
+
 /// Explains every image into `out`: `<name>.counterfactual.png`, `.heatmap.png`, `.mask.png` and
 /// `.overlay.png` at the original size, `results.jsonl` with one line per image in order and
 /// `defects.csv` with one line per defect (both appear when all are done), and `contact_sheet.png`.
 /// The next images are decoded while the networks run; memory does not grow with the number of
-/// images. An unreadable image is reported on standard error and skipped. Gives the number of
-/// those. Throws `Error(kIo)` when `out` cannot be written.
-int64_t explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
-                      const fs::path& out, const ExplainFilesOptions& options = {});
+/// images. An unreadable image is reported on standard error and skipped. Throws `Error(kIo)` when
+/// `out` cannot be written.
+ExplainedFiles explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
+                             const fs::path& out, const ExplainFilesOptions& options = {});
 
 }  // namespace flipside

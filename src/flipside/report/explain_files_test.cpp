@@ -7,6 +7,7 @@
 #include <opencv2/imgproc.hpp>
 #include <sstream>
 
+#include "flipside/explain/uncertainty.h"
 #include "flipside/report/explained_image.h"
 #include "flipside/report/pictures.h"
 #include "support/small_model.h"
@@ -84,7 +85,7 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
   const auto files = list_images({data / "in"}, data / "out");
   ExplainFilesOptions options;
   options.batch = 2;
-  EXPECT_EQ(explain_files(explainer, files, data / "out", options), 0);
+  EXPECT_EQ(explain_files(explainer, files, data / "out", options).unreadable, 0);
 
   const auto lines = read_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), sizes.size());
@@ -96,10 +97,11 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
     const Json& line = lines[i];
     std::vector<std::string> keys;
     for (const auto& item : line.items()) keys.push_back(item.key());
-    EXPECT_EQ(keys, (std::vector<std::string>{
-                        "image", "predicted", "probabilities", "fakeness", "head_predicted",
-                        "target", "counterfactual_predicted", "counterfactual_fakeness", "scale",
-                        "windows", "worst_window", "mask_area", "defects"}));
+    EXPECT_EQ(keys,
+              (std::vector<std::string>{
+                  "image", "predicted", "probabilities", "fakeness", "doubt", "certain",
+                  "head_predicted", "target", "counterfactual_predicted", "counterfactual_fakeness",
+                  "scale", "windows", "worst_window", "mask_area", "boxes", "defects"}));
     EXPECT_EQ(line["image"], files[i].path.string());
     EXPECT_NEAR(line["probabilities"]["crack"].get<double>() +
                     line["probabilities"]["intact"].get<double>(),
@@ -126,7 +128,7 @@ TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {
   ExplainFilesOptions options;
   options.mm_per_pixel = 0.5;
   const auto files = list_images({data / "in"}, data / "out");
-  EXPECT_EQ(explain_files(Explainer(model), files, data / "out", options), 0);
+  EXPECT_EQ(explain_files(Explainer(model), files, data / "out", options).unreadable, 0);
   const auto lines = read_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), sizes.size());
   size_t defects = 0;
@@ -156,6 +158,31 @@ TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {
   EXPECT_GT(defects, 0u);
 }
 
+TEST(ExplainFiles, SaysWhichAnswersAreCertain) {
+  const TempFolder data;
+  for (int i = 0; i < 6; ++i)
+    write_image(data / ("in/" + std::to_string(i) + ".png"), pattern({16, 16}, i));
+  const auto files = list_images({data / "in"}, data / "out");
+  Model model = test_model();
+  EXPECT_EQ(explain_files(Explainer(model), files, data / "out").doubtful, 0);
+  EXPECT_TRUE(read_lines(data / "out/results.jsonl")[0]["certain"].is_null()) << "without a rule";
+
+  std::vector<double> doubts;
+  for (const auto& file : files)
+    doubts.push_back(doubt_scores(model, to_tensor(read_image(file.path)).unsqueeze(0))
+                         .at("entropy")
+                         .item<double>());
+  std::vector<double> sorted = doubts;
+  std::sort(sorted.begin(), sorted.end());
+  model.doubt_rule = DoubtRule{"entropy", (sorted[3] + sorted[4]) / 2, 0.7};
+  EXPECT_EQ(explain_files(Explainer(model), files, data / "out").doubtful, 2);
+  const auto lines = read_lines(data / "out/results.jsonl");
+  for (size_t i = 0; i < files.size(); ++i) {
+    EXPECT_NEAR(lines[i]["doubt"], doubts[i], 1e-4);
+    EXPECT_EQ(lines[i]["certain"], doubts[i] <= model.doubt_rule->threshold);
+  }
+}
+
 TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {
   const TempFolder data;
   for (const char* name : {"in/a.png", "in/b.png", "in/d.png"})
@@ -164,7 +191,7 @@ TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {
   const std::string whole = read_file(data / "in/d.png");
   data.write("in/d.png", whole.substr(0, whole.size() / 2));
   const auto files = list_images({data / "in"}, data / "out");
-  EXPECT_EQ(explain_files(Explainer(test_model()), files, data / "out", {}), 2);
+  EXPECT_EQ(explain_files(Explainer(test_model()), files, data / "out", {}).unreadable, 2);
   const auto lines = read_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1]["image"], (data / "in/b.png").string());

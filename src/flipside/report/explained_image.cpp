@@ -50,6 +50,19 @@ Json rectangle_json(const cv::Rect& box) {
   return {{"x", box.x}, {"y", box.y}, {"width", box.width}, {"height", box.height}};
 }
 
+Json boxes_json(const std::vector<Defect>& defects) {
+  Json list = Json::array();
+  for (const auto& defect : defects) {
+    const Box& box = defect.region.box;
+    list.push_back({{"x", box.x},
+                    {"y", box.y},
+                    {"width", box.width},
+                    {"height", box.height},
+                    {"area", box.area}});
+  }
+  return list;
+}
+
 Json defects_json(const std::vector<Defect>& defects, const Model& model, double mm_per_pixel) {
   Json list = Json::array();
   for (const auto& defect : defects) {
@@ -119,11 +132,14 @@ std::string explanation_json(const std::string& image, const Model& model,
   Json probabilities;
   for (int64_t k = 0; k < model.num_classes(); ++k)
     probabilities[model.class_names[k]] = rounded(explanation.probs[row][k]);
+  const bool doubtful = explanation.doubt.defined();
   const Json line{
       {"image", image},
       {"predicted", name(explanation.predicted[row])},
       {"probabilities", probabilities},
       {"fakeness", rounded(explanation.fakeness[row])},
+      {"doubt", doubtful ? Json(rounded(explanation.doubt[row])) : Json()},
+      {"certain", doubtful ? Json(is_certain(model, explanation, row)) : Json()},
       {"head_predicted", name(explanation.head_probs[row].argmax())},
       {"target", name(explanation.target[row])},
       {"counterfactual_predicted", name(explanation.counterfactual_probs[row].argmax())},
@@ -132,6 +148,7 @@ std::string explanation_json(const std::string& image, const Model& model,
       {"windows", drawn.windows},
       {"worst_window", rectangle_json(drawn.worst_window)},
       {"mask_area", drawn.mask_area},
+      {"boxes", boxes_json(drawn.defects)},
       {"defects", defects_json(drawn.defects, model, mm_per_pixel)}};
   return line.dump(-1, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace);
 }

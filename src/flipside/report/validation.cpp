@@ -4,6 +4,7 @@
 
 #include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
+#include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/report/pictures.h"
 
@@ -69,6 +70,7 @@ Validate make_validation(const ImageFolder& folder, const fs::path& run) {
     options.split = Split::kVal;
     options.darkness = options.faithfulness = false;
     const ModelKind kind = model.config.model.kind;
+    model.doubt_rule = choose_doubt_rule(model, folder, model.config.train.coverage);
     if (kind != ModelKind::kCounterfactual)
       return score_yardstick(evaluate(model, folder, options), kind);
     model.thresholds = choose_thresholds(Explainer(model), folder);

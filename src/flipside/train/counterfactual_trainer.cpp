@@ -21,7 +21,8 @@ CounterfactualTrainer::CounterfactualTrainer(Model model)
 StepLosses CounterfactualTrainer::warm_up(const Batch& batch) {
   Rng rng = step_rng();
   const Tensor logits = model_.discriminator->forward(real_images(batch, rng));
-  const Tensor real = real_loss(logits, batch.labels, form_of(config_));
+  const Tensor real =
+      real_loss(logits, batch.labels, form_of(config_)) + robust_penalty(batch, logits, rng);
   const double lr = config_.train.lr_classifier * schedule_.lr_factor(step_);
   discriminator_->descend(real, lr);
   return {{"real", real.item<double>()}};
@@ -61,7 +62,9 @@ Tensor CounterfactualTrainer::discriminator_loss(const Batch& batch, const Quest
   const Tensor both = torch::cat({real, x_cf.detach()}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);
-  return real_loss(logits.slice(0, 0, n), batch.labels, form_of(config_)) +
+  const Tensor real_logits = logits.slice(0, 0, n);
+  return real_loss(real_logits, batch.labels, form_of(config_)) +
+         robust_penalty(batch, real_logits, rng) +
          config_.loss.fake_weight * fake_loss(logits.slice(0, n), ask.t, form_of(config_));  // (1)
 }
 

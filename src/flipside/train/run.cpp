@@ -119,14 +119,18 @@ class Run {
            run_.string());
     trainer_->load_state(checkpoint.extra);
     trainer_->averaged().thresholds = checkpoint.model.thresholds;
+    trainer_->averaged().doubt_rule = checkpoint.model.doubt_rule;
     best_score_ = std::stod(checkpoint.metadata.at("best_score"));
+    if (const auto stale = checkpoint.metadata.find("state.stale_validations");
+        stale != checkpoint.metadata.end())
+      stale_validations_ = std::stoll(stale->second);
     log_.rewind_to(trainer_->steps_done());
   }
 
   void train() {
     const int64_t total = trainer_->total_steps(), batch = config_.train.batch;
-    if (trainer_->steps_done() >= total) {
-      info("{}: finished already, {} steps", run_.string(), total);
+    if (trainer_->steps_done() >= total || out_of_patience()) {
+      info("{}: finished already, {} steps", run_.string(), trainer_->steps_done());
       return;
     }
     announce();
@@ -136,14 +140,15 @@ class Run {
     StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;
-    while (trainer_->steps_done() < total) {
+    while (trainer_->steps_done() < total && !out_of_patience()) {
       const StepLosses losses = trainer_->step(loader.next());
       means.add(losses);
       const int64_t step = trainer_->steps_done();
       progress.advance(batch, brief(losses) + last_validation_);
       if (step % kLogEvery == 0 || step == total) log_means(means, progress);
       if (step % config_.train.validate_every == 0 || step == total) validate();
-      if (step % config_.train.checkpoint_every == 0 || step == total || stop_requested)
+      if (step % config_.train.checkpoint_every == 0 || step == total || stop_requested ||
+          out_of_patience())
         save_last();
       if (stop_requested)
         fail(ErrorCode::kIo, "stopped at step {} of {}; go on with: flipside train --resume {}",
@@ -178,15 +183,24 @@ class Run {
     last_validation_ = "  | " + brief(scores.values);
     if (!isatty(STDERR_FILENO)) info("step {}: {}", step, brief(scores.values));
     // Ties go to the later model: it has seen more.
-    if (trainer_->schedule().settled(step) && scores.score >= best_score_) {
+    if (!trainer_->schedule().settled(step)) return;
+    stale_validations_ = scores.score > best_score_ ? 0 : stale_validations_ + 1;
+    if (scores.score >= best_score_) {
       best_score_ = scores.score;
       save_checkpoint(run_ / "best.safetensors", model);
     }
+    if (out_of_patience())
+      info("step {}: no better score in {} validations; finished", step, stale_validations_);
+  }
+
+  bool out_of_patience() const {
+    return config_.train.patience > 0 && stale_validations_ >= config_.train.patience;
   }
 
   void save_last() {
     save_checkpoint(run_ / "last.safetensors", trainer_->averaged(), trainer_->state(),
-                    {{"best_score", fmt::format("{:.17g}", best_score_)}});
+                    {{"best_score", fmt::format("{:.17g}", best_score_)},
+                     {"state.stale_validations", std::to_string(stale_validations_)}});
   }
 
   fs::path run_;
@@ -196,6 +210,7 @@ class Run {
   RunLog log_;
   Validate validate_;
   double best_score_ = 0;
+  int64_t stale_validations_ = 0;
   std::string last_validation_;
 };
 

@@ -12,7 +12,8 @@ StepLosses SupervisedTrainer::train_on(const Batch& batch) {
   const double lr = classifier ? config_.train.lr_classifier : config_.train.lr_generator;
   Tensor loss;
   if (classifier) {
-    loss = class_loss(model_.discriminator->forward(real_images(batch, rng)), batch.labels);
+    const Tensor logits = model_.discriminator->forward(real_images(batch, rng));
+    loss = class_loss(logits, batch.labels) + robust_penalty(batch, logits, rng);
   } else {
     // An image of the reference class has no defect, so its mask is known without a file.
     const Tensor good = (batch.labels == model_.reference_class).view({-1, 1, 1, 1});

@@ -16,6 +16,12 @@ at::ScalarType activation_type(Precision precision) {
   return half ? at::kBFloat16 : at::kFloat;
 }
 
+std::vector<Rng> streams_from(Rng& rng, int64_t count) {
+  std::vector<Rng> streams;
+  for (int64_t i = 0; i < count; ++i) streams.push_back(Rng(rng.next()));
+  return streams;
+}
+
 }  // namespace
 
 Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
@@ -125,21 +131,41 @@ void Trainer::load_state(const TensorMap& state) {
   }
 }
 
+int64_t Trainer::num_attacked(const Batch& batch) const {
+  return std::llround(config_.loss.robust_fraction * static_cast<double>(batch.images.size(0)));
+}
+
 Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
   const auto& loss = config_.loss;
-  const int64_t n = batch.images.size(0);
-  const auto attacked = std::llround(loss.robust_fraction * static_cast<double>(n));
-  if (attacked == 0) return batch.images;
+  const int64_t attacked = num_attacked(batch);
+  if (attacked == 0 || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
   FrozenWeights frozen(*model_.discriminator);
-  std::vector<Rng> streams;
-  for (int64_t i = 0; i < attacked; ++i) streams.push_back(Rng(rng.next()));
+  std::vector<Rng> streams = streams_from(rng, attacked);
   PgdOptions options;
   options.steps = loss.robust_steps;
   options.stop_when_won = false;  // training wants the full bound
-  const Tensor adversarial = pgd(class_victim(model_), {Norm::kLinf, loss.robust_eps / 255.0},
-                                 batch.images.slice(0, 0, attacked),
-                                 {batch.labels.slice(0, 0, attacked), {}}, streams, options);
+  const Tensor adversarial =
+      pgd(class_victim(model_), robust_threat(), batch.images.slice(0, 0, attacked),
+          {batch.labels.slice(0, 0, attacked), {}}, streams, options);
   return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
+}
+
+Tensor Trainer::robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng) {
+  const auto& loss = config_.loss;
+  const int64_t attacked = num_attacked(batch);
+  if (attacked == 0 || loss.robust_loss != RobustLoss::kTrades)
+    return torch::zeros({}, logits.options());
+  const Victim victim = class_victim(model_);
+  const Tensor clean = batch.images.slice(0, 0, attacked);
+  Tensor worst;
+  {
+    FrozenWeights frozen(*model_.discriminator);
+    std::vector<Rng> streams = streams_from(rng, attacked);
+    worst = divergence_attack(victim, robust_threat(), clean, streams, loss.robust_steps);
+  }
+  const Tensor answers = logits.slice(0, 0, attacked).slice(1, 0, model_.num_classes());
+  return loss.robust_beta *
+         divergence(answers, victim.logits(worst.contiguous(kChannelsLast))).mean();
 }
 
 FrozenWeights::FrozenWeights(torch::nn::Module& module) : parameters_(module.parameters()) {

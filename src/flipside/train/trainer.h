@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "flipside/attack/threat_model.h"
 #include "flipside/core/random.h"
 #include "flipside/data/dataset.h"
 #include "flipside/model/ema.h"
@@ -61,7 +62,14 @@ class Trainer {
   /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
   /// the discriminator's (or classifier's) K class logits.
   Tensor real_images(const Batch& batch, Rng& rng);
+  /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
+  /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
+  Tensor robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng);
   Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
+
+  /// Number of images of a batch that robust training attacks.
+  int64_t num_attacked(const Batch& batch) const;
+  ThreatModel robust_threat() const { return {Norm::kLinf, config_.loss.robust_eps / 255.0}; }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
 

@@ -86,6 +86,29 @@ TEST(Trainer, StateContinuesBitwise) {
   }
 }
 
+TEST(Trainer, TradesContinuesBitwiseToo) {
+  for (const ModelKind kind : {ModelKind::kCounterfactual, ModelKind::kClassifier}) {
+    Config config = small_config();
+    config.model.kind = kind;
+    config.loss.robust_fraction = 0.5;
+    config.loss.robust_loss = RobustLoss::kTrades;
+    auto whole = make(config), first = make(config), second = make(config);
+    for (int i = 0; i < 6; ++i) whole->step(square_batch(i));
+    for (int i = 0; i < 3; ++i) first->step(square_batch(i));
+    TensorMap saved;
+    for (const auto& [name, tensor] : first->state()) saved[name] = tensor.clone();
+    second->load_state(saved);
+    for (int i = 3; i < 6; ++i) second->step(square_batch(i));
+    expect_equal_states(whole->state(), second->state());
+    // The penalty is at work.
+    config.loss.robust_beta = 0;
+    auto without = make(config);
+    for (int i = 0; i < 6; ++i) without->step(square_batch(i));
+    EXPECT_FALSE(torch::equal(without->state().at("state.discriminator.weights.head.weight"),
+                              whole->state().at("state.discriminator.weights.head.weight")));
+  }
+}
+
 TEST(Trainer, BFloat16TakesNearlyTheSameSteps) {
   const auto losses_of = [](Precision precision) {
     Config config = small_config();
