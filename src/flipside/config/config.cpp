@@ -171,6 +171,8 @@ void loss_fields(FieldList& list, LossConfig& l) {
                {"least_squares", AdversarialLoss::kLeastSquares}},
               "form of the adversarial loss");
   list.number("lambda_adv", l.lambda_adv, 0, kInfinity, "weight of (2): taken for a real target");
+  list.number("flip_weight", l.flip_weight, 0, kInfinity,
+              "in (2): weight of the target among the real classes alone");
   list.number("lambda_cyc", l.lambda_cyc, 0, kInfinity, "weight of (3): there and back again");
   list.number("cycles", l.cycles, 0, 8, "number of cycles in (3); 0 switches it off");
   list.number("lambda_id", l.lambda_id, 0, kInfinity, "weight of (4): own class changes nothing");
@@ -205,6 +207,7 @@ void data_fields(FieldList& list, DataConfig& d) {
   list.number("shift", d.shift, 0, 0.5, "move training images by this share of the side");
   list.number("gain", d.gain, 0, 0.9, "multiply brightness by 1 +- gain");
   list.number("offset", d.offset, 0, 0.5, "add up to +- offset to the brightness, [0,1] units");
+  list.number("tint", d.tint, 0, 0.5, "multiply each colour by 1 +- tint, as other lamps would");
   list.number("workers", d.workers, 0, 64, "loader threads; 0 loads in the training thread");
 }
 

@@ -67,6 +67,7 @@ struct ModelConfig {
 struct LossConfig {
   AdversarialLoss adversarial = AdversarialLoss::kCrossEntropy;
   double lambda_adv = 1.0;
+  double flip_weight = 1.0;
   double lambda_cyc = 10.0;
   int64_t cycles = 0;
   double lambda_id = 6.0;
@@ -98,6 +99,7 @@ struct DataConfig {
   double shift = 0.05;
   double gain = 0.15;
   double offset = 0.08;
+  double tint = 0.0;
   int64_t workers = 1;
 };
 

@@ -57,6 +57,14 @@ void change_light(Picture& picture, double gain, double offset, Rng& rng) {
   picture.image = lit;
 }
 
+void tint_light(Picture& picture, double tint, Rng& rng) {
+  cv::Scalar factors;
+  for (int channel = 0; channel < 3; ++channel) factors[channel] = rng.uniform(1 - tint, 1 + tint);
+  cv::Mat lit;
+  cv::multiply(picture.image, factors, lit);  // saturates
+  picture.image = lit;
+}
+
 }  // namespace
 
 Transform training_transform(const DataConfig& config) {
@@ -68,6 +76,7 @@ Transform training_transform(const DataConfig& config) {
       zoom_and_shift(picture, config.zoom, config.shift, rng);
     if (config.gain > 0 || config.offset > 0)
       change_light(picture, config.gain, config.offset, rng);
+    if (config.tint > 0) tint_light(picture, config.tint, rng);
     return picture;
   };
 }

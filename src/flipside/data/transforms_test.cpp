@@ -179,5 +179,25 @@ TEST(TrainingTransform, LightIsAGainAndAnOffsetThatSaturate) {
   EXPECT_TRUE(saturated);
 }
 
+TEST(TrainingTransform, TintIsAGainPerColour) {
+  DataConfig config = still();
+  config.tint = 0.3;
+  Picture picture{cv::Mat(1, 2, CV_8UC3), cv::Mat(1, 2, CV_8UC1, cv::Scalar(255))};
+  picture.image.at<cv::Vec3b>(0, 0) = {50, 100, 150};
+  picture.image.at<cv::Vec3b>(0, 1) = {250, 250, 250};
+  const Transform transform = training_transform(config);
+  for (uint64_t seed = 0; seed < 50; ++seed) {
+    Rng rng(seed), same(seed);
+    const Picture result = transform(picture, rng);
+    for (int channel = 0; channel < 3; ++channel) {
+      const double factor = same.uniform(0.7, 1.3);
+      for (int x = 0; x < 2; ++x)
+        EXPECT_NEAR(result.image.at<cv::Vec3b>(0, x)[channel],
+                    std::min(picture.image.at<cv::Vec3b>(0, x)[channel] * factor, 255.0), 0.51);
+    }
+    EXPECT_EQ(result.mask.at<uint8_t>(0, 0), 255);
+  }
+}
+
 }  // namespace
 }  // namespace flipside

@@ -89,7 +89,8 @@ double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& 
 Tensor CounterfactualTrainer::deception_loss(const Tensor& x_cf, const Tensor& targets) {
   const Tensor logits = model_.discriminator->forward(x_cf);
   if (config_.model.critic == Critic::kDiscriminator)
-    return adversarial_loss(logits, targets, form_of(config_));
+    return adversarial_loss(logits, targets, form_of(config_)) +
+           config_.loss.flip_weight * class_loss(real_class_logits(logits), targets);
   const Tensor loss = class_loss(real_class_logits(logits), targets);
   if (!critic_) return loss;
   FrozenWeights frozen(*model_.critic);
