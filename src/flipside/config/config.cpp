@@ -205,6 +205,8 @@ void data_fields(FieldList& list, DataConfig& d) {
   list.boolean("turn", d.turn, "turn training images by right angles");
   list.number("zoom", d.zoom, 0, 0.9, "scale training images by 1 +- zoom");
   list.number("shift", d.shift, 0, 0.5, "move training images by this share of the side");
+  list.number("warp_fraction", d.warp_fraction, 0, 1,
+              "share of training images that are scaled and moved; the others stay sharp");
   list.number("gain", d.gain, 0, 0.9, "multiply brightness by 1 +- gain");
   list.number("offset", d.offset, 0, 0.5, "add up to +- offset to the brightness, [0,1] units");
   list.number("tint", d.tint, 0, 0.5, "multiply each colour by 1 +- tint, as other lamps would");

@@ -97,6 +97,7 @@ struct DataConfig {
   bool turn = true;
   double zoom = 0.1;
   double shift = 0.05;
+  double warp_fraction = 0.5;
   double gain = 0.15;
   double offset = 0.08;
   double tint = 0.0;

@@ -71,8 +71,8 @@ Transform training_transform(const DataConfig& config) {
   return [config](Picture picture, Rng& rng) {
     if (config.flip) flip(picture, rng);
     if (config.turn) turn(picture, rng);
-    // Warping blurs; half of the pictures stay as sharp as those that will be asked about.
-    if ((config.zoom > 0 || config.shift > 0) && rng.chance(0.5))
+    // Warping blurs; the others stay as sharp as those that will be asked about.
+    if ((config.zoom > 0 || config.shift > 0) && rng.chance(config.warp_fraction))
       zoom_and_shift(picture, config.zoom, config.shift, rng);
     if (config.gain > 0 || config.offset > 0)
       change_light(picture, config.gain, config.offset, rng);

@@ -1,6 +1,8 @@
 #include "flipside/report/benchmark.h"
 
 #include <CLI/CLI.hpp>
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,6 +13,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/eval/comparison.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/image_scores.h"
 #include "flipside/eval/intervals.h"
@@ -78,6 +81,15 @@ Split split_named(const std::string& name, const fs::path& file) {
        file.string(), name);
 }
 
+int64_t map_count(const std::string& text, const fs::path& file) {
+  int64_t count = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error != std::errc() || end != text.data() + text.size() || count < 0)
+    fail(ErrorCode::kConfig, "{}: benchmark.maps = {}: must be a whole number >= 0", file.string(),
+         text);
+  return count;
+}
+
 /// Trains into `run`, goes on with it, or leaves it as it is when it is finished.
 void train_run(const BenchmarkMethod& method, const fs::path& data, const fs::path& run) {
   info("benchmark: {}", run.string());
@@ -106,6 +118,23 @@ Json image_json(const Model& model, const ImageFolder& folder, Split split) {
   return images;
 }
 
+/// Every map that the model has beside the others; nothing where there are no masks to go by.
+Json maps_json(const Model& model, const ImageFolder& folder, const Benchmark& benchmark) {
+  const bool has_maps = model.config.model.kind != ModelKind::kSegmenter;
+  const auto has_masks = [&](Split split) {
+    const auto& records = folder.split(split);
+    return std::any_of(records.begin(), records.end(),
+                       [](const ImageRecord& record) { return !record.mask.empty(); });
+  };
+  if (benchmark.maps == 0 || !has_maps || !has_masks(Split::kVal) || !has_masks(benchmark.split))
+    return Json::object();
+  CompareOptions options;
+  options.split = benchmark.split;
+  options.limit = benchmark.maps;
+  options.randomisation = true;
+  return Json::parse(to_json(compare_methods(model, folder, options)))["methods"];
+}
+
 /// The run's measures, from `evaluation.json` where that is up to date.
 Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model* judge) {
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
@@ -120,6 +149,7 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
   if (model.config.model.kind == ModelKind::kCounterfactual) options.judge = judge;
   Json json = Json::parse(to_json(evaluate(model, folder, options)));
   json["per_image"] = image_json(model, folder, benchmark.split);
+  json["maps"] = maps_json(model, folder, benchmark);
   atomic_write(file, json.dump() + "\n");
   return json;
 }
@@ -191,22 +221,34 @@ std::string cell(const Json& summary, const std::string& path) {
                                       : mean + " ± " + number(entry["deviation"].get<double>());
 }
 
-/// The paths that the table shows, with their headings; flips by direction.
+/// Rows for what is measured per direction ("/flips/DIRECTION/by_judge") and per map
+/// ("/maps/NAME/tuned/iou"): path and heading of what any method has.
+std::map<std::string, std::string> rows_by_part(const Json& methods) {
+  const std::vector<std::array<std::string, 3>> kinds{{"/flips/", "/by_discriminator", ", D"},
+                                                      {"/flips/", "/by_judge", ", judge"},
+                                                      {"/maps/", "/tuned/iou", ": IoU, tuned"},
+                                                      {"/maps/", "/label_free/iou", ": IoU, Otsu"}};
+  std::map<std::string, std::string> rows;
+  for (const Json& method : methods)
+    for (const auto& item : method["measures"].items()) {
+      const std::string& path = item.key();
+      for (const auto& [start, end, meaning] : kinds) {
+        const auto part = static_cast<int64_t>(path.size() - start.size() - end.size());
+        if (part > 0 && path.rfind(start, 0) == 0 && path.rfind(end) == path.size() - end.size())
+          rows[path] = path.substr(start.size(), part) + meaning;
+      }
+    }
+  return rows;
+}
+
+/// The paths that the table shows, with their headings.
 std::vector<std::pair<std::string, std::string>> table_columns(const Json& methods) {
   std::vector<std::pair<std::string, std::string>> columns{
       {"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
       {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
       {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
-  std::map<std::string, std::string> flips;
-  for (const Json& method : methods)
-    for (const auto& [path, entry] : method["measures"].items()) {
-      if (path.rfind("/flips/", 0) != 0) continue;
-      const auto end = path.rfind('/');
-      const std::string direction = path.substr(7, end - 7), by = path.substr(end);
-      if (by == "/by_discriminator") flips[path] = direction + ", D";
-      if (by == "/by_judge") flips[path] = direction + ", judge";
-    }
-  columns.insert(columns.end(), flips.begin(), flips.end());
+  const auto parts = rows_by_part(methods);
+  columns.insert(columns.end(), parts.begin(), parts.end());
   columns.emplace_back("/faithfulness/deletion", "deletion");
   columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
   return columns;
@@ -247,11 +289,13 @@ Benchmark load_benchmark(const fs::path& file) {
           benchmark.data = fs::absolute(file).parent_path() / value;
         else if (key == "split")
           benchmark.split = split_named(value, file);
+        else if (key == "maps")
+          benchmark.maps = map_count(value, file);
         else if (key == "judge")
           judge = value;
         else
           fail(ErrorCode::kConfig, "{}: unknown key benchmark.{}; did you mean {}?", file.string(),
-               key, nearest_name(key, {"data", "split", "judge"}));
+               key, nearest_name(key, {"data", "split", "judge", "maps"}));
       }
     }
   }

@@ -23,11 +23,13 @@ struct Benchmark {
   fs::path data;
   Split split = Split::kTest;
   BenchmarkMethod judge;  ///< no name: nobody judges the counterfactuals
+  int64_t maps = 0;       ///< compare every map of a model on so many images; 0: do not
   std::vector<BenchmarkMethod> methods;
 };
 
-/// Reads a benchmark from TOML. `[benchmark]` has `data` (relative to the file), `split` (test) and
-/// `judge` (a method's name; it is trained once and judges the others). `[common]` has options of
+/// Reads a benchmark from TOML. `[benchmark]` has `data` (relative to the file), `split` (test),
+/// `judge` (a method's name; it is trained once and judges the others) and `maps` (0; so many images
+/// of each split, on whose masks the attribution methods are compared, `compare_methods`). `[common]` has options of
 /// `train` for all, and every other section is a method of that name with options of its own. In
 /// both, `config = "FILE"` (relative to this file) is read first. Throws `Error(kConfig)` naming
 /// file and key.

@@ -84,6 +84,8 @@ TEST_F(BenchmarkTest, NamesWhatIsWrongInTheFile) {
               HasSubstr("benchmark.split = all"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\njudge = \"j\"\n[ours]\nsteps = 2\n"),
               HasSubstr("no section [j]"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\nmaps = -1\n[ours]\nsteps = 2\n"),
+              HasSubstr("benchmark.maps = -1"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nstep = 2\n"),
               HasSubstr("[ours] has an unknown key step; did you mean steps?"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nsteps = -2\n"),
@@ -156,6 +158,21 @@ TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
   EXPECT_THAT(message_of(ErrorCode::kUsage,
                          [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
               HasSubstr("another configuration"));
+}
+
+TEST_F(BenchmarkTest, ComparesTheMapsOfEveryMethod) {
+  atomic_write(file_, "[benchmark]\nmaps = 2\n" + kGrid.substr(kGrid.find('\n') + 1));
+  const fs::path out = root_ / "out";
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  const Json json = Json::parse(read_file(out / "benchmark.json"));
+  const Json& ours = json["methods"]["ours"]["measures"];
+  EXPECT_TRUE(ours.contains("/maps/counterfactual/tuned/iou"));
+  EXPECT_TRUE(ours.contains("/maps/grad_cam/label_free/iou"));
+  const Json& ordinary = json["methods"]["ordinary"]["measures"];
+  EXPECT_FALSE(ordinary.contains("/maps/counterfactual/tuned/iou"));
+  const Json seed = Json::parse(read_file(out / "ordinary" / "seed1" / "evaluation.json"));
+  EXPECT_EQ(ordinary["/maps/rise/tuned/iou"]["mean"], seed["maps"]["rise"]["tuned"]["iou"]);
+  EXPECT_THAT(read_file(out / "benchmark.txt"), HasSubstr("grad_cam: IoU, tuned"));
 }
 
 }  // namespace
