@@ -13,7 +13,10 @@
 namespace flipside {
 namespace {
 
-// Sums of float32 numbers in another order; what that does to the losses grows with the steps.
+// Sums of float32 numbers in another order, against the largest gradient of a network.
+constexpr double kGradientTolerance = 1e-5;
+// Adam makes whole steps of the smallest gradients, so that the losses drift apart faster than
+// that.
 constexpr double kTolerance = 2e-3;
 constexpr int kSteps = 8;
 
@@ -37,7 +40,42 @@ std::vector<StepLosses> losses_of(Trainer& trainer, const Batches& batches, cons
   return losses;
 }
 
+/// Adam's first moments after one step, which are the gradients times 1 - beta1, by network.
+std::map<std::string, std::vector<Tensor>> first_gradients(const Trainer& trainer) {
+  std::map<std::string, std::vector<Tensor>> gradients;
+  for (const auto& [name, tensor] : trainer.state()) {
+    const size_t place = name.find(".adam.");
+    if (place == std::string::npos || name.substr(name.size() - 2) != ".m") continue;
+    gradients[name.substr(0, place)].push_back(tensor.flatten().clone());
+  }
+  return gradients;
+}
+
+void expect_gradients_of_one_process(Config config, int64_t size, const Batches& batches) {
+  config.train.discriminator_warmup = 0;
+  const auto make = [&](const ProcessGroup& group) {
+    return make_trainer(make_model(config, {"bad", "good"}, 1), group);
+  };
+  const auto alone = make({});
+  alone->step(batches(0));
+  std::mutex mutex;
+  in_group(size, [&](const ProcessGroup& group) {
+    std::unique_lock<std::mutex> lock(mutex);
+    const auto trainer = make(group);
+    lock.unlock();
+    trainer->step(share_of(batches(0), group.shard()));
+    auto gradients = first_gradients(*trainer);
+    for (const auto& [network, expected] : first_gradients(*alone)) {
+      const Tensor whole = torch::cat(expected), own = torch::cat(gradients[network]);
+      EXPECT_LE((own - whole).abs().max().item<double>(),
+                kGradientTolerance * whole.abs().max().item<double>())
+          << network;
+    }
+  });
+}
+
 void expect_steps_of_one_process(const Config& config, int64_t size, const Batches& batches) {
+  expect_gradients_of_one_process(config, size, batches);
   const auto make = [&](const ProcessGroup& group) {
     return make_trainer(make_model(config, {"bad", "good"}, 1), group);
   };
