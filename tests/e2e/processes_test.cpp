@@ -151,6 +151,8 @@ TEST_F(Processes, WrongStartsAreRefusedByAll) {
       EXPECT_THAT(result.err, HasSubstr(text));
     }
   };
+  expect_refused(launch("benchmark x.toml --out " + path("bench"), 2),
+                 "start it without a launcher");
   make_folder(*folder_ / "there");
   expect_refused(launch(train("there"), 2), "is there already");
   expect_refused(launch("train --resume " + path("nothing"), 2), "is no run folder");
