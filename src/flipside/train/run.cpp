@@ -184,7 +184,9 @@ class Run {
     announce();
     TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
                        trainer_->steps_done(), group_.shard());
-    trainer_->averaged().native_sides = native_sides(loader.native_sizes());
+    const auto sizes = loader.native_sizes();
+    require_same_pictures(sizes);
+    trainer_->averaged().native_sides = native_sides(sizes);
     StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;
@@ -202,6 +204,14 @@ class Run {
         fail(ErrorCode::kIo, "stopped at step {} of {}; go on with: flipside train --resume {}",
              step, total, run_.string());
     }
+  }
+
+  /// A file that one process cannot read would shift the order of all that follow.
+  void require_same_pictures(const std::vector<cv::Size>& sizes) const {
+    if (group_.is_alone()) return;
+    std::string text;
+    for (const auto& size : sizes) text += fmt::format("{}x{} ", size.width, size.height);
+    group_.require_same("the set of readable images", text);
   }
 
   void announce() const {
