@@ -60,6 +60,12 @@ class Processes : public testing::Test {
       EXPECT_EQ(result.exit_code, 0) << result.err;
     }
   }
+  /// Waits for a file, two minutes at most.
+  static bool appears(const fs::path& file) {
+    for (int i = 0; i < 24000 && !fs::exists(file); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    return fs::exists(file);
+  }
   static std::vector<json> log_of(const std::string& run) {
     std::vector<json> lines;
     std::istringstream text(read_file(*folder_ / run / "metrics.jsonl"));
@@ -111,9 +117,7 @@ TEST_F(Processes, AKilledOneEndsTheOthersAndTheRunResumes) {
     const std::string run = "killed" + std::to_string(killed);
     auto programs = launch(train(run), 2);
     const fs::path last = *folder_ / run / "last.safetensors";
-    for (int i = 0; i < 6000 && !fs::exists(last); ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    ASSERT_TRUE(fs::exists(last));
+    ASSERT_TRUE(appears(last));
     programs[killed]->kill();
     const ProgramResult survivor = programs[1 - killed]->wait();
     EXPECT_EQ(survivor.exit_code, 1);
@@ -132,8 +136,7 @@ TEST_F(Processes, AKilledOneEndsTheOthersAndTheRunResumes) {
 TEST_F(Processes, ASignalToOneStopsAllAtACheckpoint) {
   auto programs = launch(train("stopped"), 2);
   const fs::path last = *folder_ / "stopped/last.safetensors";
-  for (int i = 0; i < 6000 && !fs::exists(last); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  ASSERT_TRUE(appears(last));
   programs[1]->kill(SIGTERM);
   for (auto& program : programs) {
     const ProgramResult result = program->wait();
