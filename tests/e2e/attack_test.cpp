@@ -65,6 +65,27 @@ TEST_F(AttackProgram, GoesOnWithTheSameCommandAndRefusesAnother) {
   EXPECT_THAT(other.err, HasSubstr("choose another --out"));
 }
 
+TEST_F(AttackProgram, ShardsArePutTogether) {
+  const std::string out = path("shards");
+  const ProgramResult whole = run_program(attack("--json -"));
+  ASSERT_EQ(whole.exit_code, 0) << whole.err;
+  ASSERT_EQ(run_program(attack("--shard 1/2 --out " + out)).exit_code, 0);
+  const ProgramResult early = run_program(attack("--json - --out " + out));
+  EXPECT_EQ(early.exit_code, 2);
+  EXPECT_THAT(early.err, HasSubstr("2/2 is missing: run it with --shard 2/2"));
+  const ProgramResult shard = run_program(attack("--shard 2/2 --out " + out));
+  ASSERT_EQ(shard.exit_code, 0) << shard.err;
+  EXPECT_EQ(shard.out, "");
+  const ProgramResult merged = run_program(attack("--json - --out " + out));
+  EXPECT_EQ(merged.exit_code, 0) << merged.err;
+  EXPECT_EQ(merged.out, whole.out);
+  EXPECT_TRUE(fs::exists(fs::path(out) / "attack.json"));
+  const std::vector<std::string> refused{"--shard 1/2", "--shard 3/2 --out " + out,
+                                         "--shard 1/7 --out " + path("many"),
+                                         "--shard 1/2 --json - --out " + out};
+  for (const auto& wrong : refused) EXPECT_EQ(run_program(attack(wrong)).exit_code, 2) << wrong;
+}
+
 TEST_F(AttackProgram, AsksTheRejectOptionTwice) {
   const ProgramResult result = run_program(attack("--on reject --norm l2 --json -"));
   ASSERT_EQ(result.exit_code, 0) << result.err;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -96,6 +97,33 @@ TEST_F(Program, SegmenterTrainsAndEvaluates) {
   const ProgramResult scores = run_program("evaluate " + segmenter + " " + data() + " --json -");
   EXPECT_EQ(scores.exit_code, 0) << scores.err;
   EXPECT_TRUE(json::parse(scores.out).is_object());
+}
+
+TEST_F(Program, ExplainCutIntoShardsIsTheWhole) {
+  const std::string out = path("sharded");
+  const std::string command = "explain " + run() + " " + data() + "/test --scale fit --out ";
+  ASSERT_EQ(run_program(command + path("unsharded")).exit_code, 0);
+  std::multiset<std::string> lines;
+  for (const std::string part : {"1", "2", "3"}) {
+    const ProgramResult result = run_program(command + out + " --shard " + part + "/3");
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const fs::path file = fs::path(out) / ("results." + part + "-of-3.jsonl");
+    std::istringstream text(read_file(file));
+    for (std::string line; std::getline(text, line);)
+      lines.insert(json::parse(line).at("image").get<std::string>());
+    EXPECT_TRUE(fs::exists(fs::path(out) / ("defects." + part + "-of-3.csv")));
+  }
+  std::multiset<std::string> expected;
+  std::istringstream text(read_file(fs::path(path("unsharded")) / "results.jsonl"));
+  for (std::string line; std::getline(text, line);)
+    expected.insert(json::parse(line).at("image").get<std::string>());
+  EXPECT_EQ(lines, expected);
+  EXPECT_FALSE(fs::exists(fs::path(out) / "results.jsonl"));
+  // The pictures that a run wrote are not explained again.
+  const ProgramResult again = run_program("explain " + run() + " " + data() + "/test " + out +
+                                          " --out " + out + " --shard 1/1");
+  EXPECT_THAT(again.err, HasSubstr(std::to_string(expected.size()) + " images explained"));
+  expect_refused(command + out + " --shard 4/3", 2, "--shard 4/3: must be I/N");
 }
 
 TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {

@@ -169,9 +169,12 @@ SuiteRecord run_suite(
         const size_t end = std::min(pending.size(), begin + static_cast<size_t>(options.batch));
         const std::vector<int64_t> numbers(pending.begin() + begin, pending.begin() + end);
         const Tensor rows = to_tensor(numbers);
+        std::vector<int64_t> image_numbers = numbers;  // in the set that the shard is of
+        for (int64_t& number : image_numbers)
+          number = options.shard.index + options.shard.count * number;
         const Tensor attacked =
             run_attack(attack, victim, {options.norm, eps}, images.index_select(0, rows),
-                       labels.index_select(0, rows), numbers, options);
+                       labels.index_select(0, rows), image_numbers, options);
         const auto answers = to_integers(judge.answers(attacked));
         for (size_t i = 0; i < numbers.size(); ++i) {
           const int64_t row = numbers[i], label = record.labels[row];

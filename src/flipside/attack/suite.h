@@ -6,6 +6,7 @@
 
 #include "flipside/attack/threat_model.h"
 #include "flipside/attack/victim.h"
+#include "flipside/core/shard.h"
 
 namespace flipside {
 
@@ -20,6 +21,9 @@ struct SuiteOptions {
   /// already broken: comparable attack by attack, and slower.
   bool alone = false;
   uint64_t seed = 1;
+  /// The images of a call are this share of a greater set: they get the random numbers that they
+  /// would get there.
+  Shard shard;
 };
 
 /// The answers after one attack at one bound.
@@ -73,6 +77,10 @@ SuiteRecord run_suite(
 Tensor run_attack(const std::string& attack, const Victim& victim, const ThreatModel& threat,
                   const Tensor& images, const Tensor& labels,
                   const std::vector<int64_t>& image_numbers, const SuiteOptions& options);
+
+/// The record of a set from those of all its shares, in order. Throws `Error(kData)` where they
+/// have not come equally far.
+SuiteRecord merge_shards(const std::vector<SuiteRecord>& shards);
 
 /// A record as JSON, and back; `Error(kData)` for text that is none.
 std::string to_json(const SuiteRecord& record);

@@ -5,6 +5,49 @@
 
 namespace flipside {
 
+namespace {
+
+/// Values of the shares put back into the order of the set.
+std::vector<int64_t> interleaved(const std::vector<const std::vector<int64_t>*>& shards) {
+  std::vector<int64_t> whole;
+  for (size_t row = 0; row < shards[0]->size(); ++row)
+    for (const auto* shard : shards)
+      if (row < shard->size()) whole.push_back((*shard)[row]);
+  return whole;
+}
+
+}  // namespace
+
+SuiteRecord merge_shards(const std::vector<SuiteRecord>& shards) {
+  TORCH_CHECK(!shards.empty(), "no shards to merge");
+  const auto merge = [&](const auto& part_of) {
+    std::vector<const std::vector<int64_t>*> parts;
+    for (const auto& shard : shards) parts.push_back(&part_of(shard));
+    return interleaved(parts);
+  };
+  const SuiteRecord& first = shards[0];
+  SuiteRecord whole{first.num_classes,
+                    first.rejects,
+                    merge([](const SuiteRecord& r) -> auto& { return r.labels; }),
+                    merge([](const SuiteRecord& r) -> auto& { return r.clean; }),
+                    {}};
+  for (size_t i = 0; i < shards.size(); ++i) {
+    bool alike = shards[i].stages.size() == first.stages.size();
+    for (size_t k = 0; alike && k < first.stages.size(); ++k)
+      alike = shards[i].stages[k].eps == first.stages[k].eps &&
+              shards[i].stages[k].attack == first.stages[k].attack;
+    if (!alike)
+      fail(ErrorCode::kData,
+           "shards 1/{0} and {1}/{0} have not come equally far; finish both with --shard first",
+           shards.size(), i + 1);
+  }
+  for (size_t k = 0; k < first.stages.size(); ++k)
+    whole.stages.push_back(
+        {first.stages[k].eps, first.stages[k].attack, first.stages[k].alone,
+         merge([k](const SuiteRecord& r) -> auto& { return r.stages[k].answers; })});
+  return whole;
+}
+
 std::string to_json(const SuiteRecord& record) {
   nlohmann::ordered_json stages = nlohmann::ordered_json::array();
   for (const auto& stage : record.stages)

@@ -197,6 +197,25 @@ TEST(Suite, RunsTheTargetedAttackOnFourClasses) {
     }
 }
 
+TEST(Suite, ShardsTogetherAreTheWhole) {
+  const TinyCase tiny(61);
+  SuiteOptions options = tiny.options(Norm::kLinf, {0.02, 0.06});
+  options.steps = 8;
+  options.queries = 40;
+  const SuiteRecord whole = run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options);
+  std::vector<SuiteRecord> shards;
+  for (int64_t i = 0; i < 3; ++i) {
+    options.shard = {i, 3};
+    shards.push_back(run_suite(tiny.victim, tiny.victim, tiny.images.slice(0, i, 61, 3),
+                               tiny.labels.slice(0, i, 61, 3), options));
+  }
+  const SuiteRecord merged = merge_shards(shards);
+  EXPECT_EQ(to_json(merged), to_json(whole));
+  shards[1].stages.pop_back();
+  EXPECT_NE(message_of(ErrorCode::kData, [&] { merge_shards(shards); }).find("2/3"),
+            std::string::npos);
+}
+
 TEST(Suite, RefusesWrongInput) {
   const TinyCase tiny;
   const auto message = [&](const SuiteOptions& options, const Tensor& labels) {

@@ -27,6 +27,7 @@ struct AttackArguments {
   Split split = Split::kTest;
   SuiteOptions suite;
   std::vector<double> eps;  ///< as given: in 1/255 for L-inf
+  Shard shard;
   RejectScore reject_score = RejectScore::kFakeness;
   double accept = 0.95;
   int64_t limit = 200;
@@ -102,35 +103,83 @@ std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
       .dump();
 }
 
-/// Partial results in the out folder: one file per trial, rewritten after every batch.
+/// Partial results in the out folder: one file per trial and shard, rewritten after every batch.
 class StoredRecords {
  public:
-  StoredRecords(const fs::path& out, const std::string& fingerprint) : out_(out) {
+  /// `fingerprint` is that of the whole set of images, whatever the shard.
+  StoredRecords(const fs::path& out, const std::string& fingerprint, const Shard& shard)
+      : out_(out), fingerprint_(fingerprint), shard_(shard) {
     if (out_.empty()) return;
-    const fs::path file = out_ / "state.json";
-    if (!fs::exists(file)) {
-      atomic_write(file, fingerprint);
-    } else if (read_file(file) != fingerprint) {
-      fail(ErrorCode::kUsage,
-           "{}: holds the attack of another model, data or options; choose another --out",
-           out_.string());
-    }
+    if (!fs::exists(about(shard_))) atomic_write(about(shard_), fingerprint);
+    require_same(shard_);
   }
+  /// What an interrupted call has left; for the whole set, else, what its shards have found.
   SuiteRecord load(const Trial& trial) const {
-    if (out_.empty() || !fs::exists(file(trial))) return {};
-    return suite_record_from_json(read_file(file(trial)));
+    if (out_.empty()) return {};
+    if (fs::exists(file(trial, shard_))) return read(trial, shard_);
+    const int64_t count = shard_.is_whole() ? stored_shards() : 0;
+    if (count == 0) return {};
+    std::vector<SuiteRecord> records;
+    for (int64_t i = 0; i < count; ++i) {
+      const Shard part{i, count};
+      if (!fs::exists(file(trial, part)))
+        fail(ErrorCode::kUsage,
+             "{}: the shards' results are put together when all are there; {}/{}"
+             " is missing: run it with --shard {}/{}, or choose another --out",
+             out_.string(), i + 1, count, i + 1, count);
+      require_same(part);
+      records.push_back(read(trial, part));
+    }
+    return merge_shards(records);
   }
   void save(const Trial& trial, const SuiteRecord& record) const {
-    if (!out_.empty()) atomic_write(file(trial), to_json(record));
+    if (!out_.empty()) atomic_write(file(trial, shard_), to_json(record));
   }
 
  private:
-  fs::path file(const Trial& trial) const { return out_ / ("state_" + trial.key + ".json"); }
+  fs::path about(const Shard& shard) const { return out_ / shard_file("state", ".json", shard); }
+  fs::path file(const Trial& trial, const Shard& shard) const {
+    return out_ / shard_file("state_" + trial.key, ".json", shard);
+  }
+  SuiteRecord read(const Trial& trial, const Shard& shard) const {
+    return suite_record_from_json(read_file(file(trial, shard)));
+  }
+  void require_same(const Shard& shard) const {
+    if (read_file(about(shard)) != fingerprint_)
+      fail(ErrorCode::kUsage,
+           "{}: holds the attack of another model, data or options; choose another --out",
+           out_.string());
+  }
+  /// Into how many shards an attack in this folder was cut; 0 where none was.
+  int64_t stored_shards() const {
+    for (const auto& entry : fs::directory_iterator(out_)) {
+      long long index = 0, count = 0;
+      if (std::sscanf(entry.path().filename().c_str(), "state.%lld-of-%lld.json", &index, &count) ==
+          2)
+        return count;
+    }
+    return 0;
+  }
+
   fs::path out_;
+  std::string fingerprint_;
+  Shard shard_;
 };
 
-Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
-                     const StoredRecords& stored) {
+/// The images of a shard.
+Batch share_of(const Batch& all, const Shard& shard) {
+  const int64_t n = all.images.size(0);
+  if (shard.count > n)
+    fail(ErrorCode::kUsage, "--shard: {} images cannot be cut into {} shards; raise --limit", n,
+         shard.count);
+  return {all.images.slice(0, shard.index, n, shard.count).contiguous(kChannelsLast),
+          all.labels.slice(0, shard.index, n, shard.count).contiguous(),
+          {},
+          {}};
+}
+
+SuiteRecord attack_images(const Trial& trial, const Batch& images, const SuiteOptions& options,
+                          const StoredRecords& stored) {
   const int64_t n = images.images.size(0);
   int64_t num_logits = 0;
   {
@@ -140,7 +189,7 @@ Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions
   const auto stages = static_cast<int64_t>(
       options.eps.size() * suite_attacks(num_logits, trial.judge.num_classes).size());
   Progress progress(trial.key, std::max<int64_t>(1, stages * n), "img");
-  const SuiteRecord record =
+  SuiteRecord record =
       run_suite(trial.victim, trial.judge, images.images, images.labels, options,
                 stored.load(trial), [&](const SuiteRecord& partial, int64_t count) {
                   stored.save(trial, partial);
@@ -148,6 +197,12 @@ Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions
                   progress.advance(count, fmt::format("{} eps {:.4g}", stage.attack, stage.eps));
                 });
   progress.finish();
+  return record;
+}
+
+Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
+                     const StoredRecords& stored) {
+  const SuiteRecord record = attack_images(trial, images, options, stored);
   info("{}: looking for signs of hidden gradients", trial.key);
   std::vector<Warning> warnings = check_victim(trial.victim, images.images, images.labels, options);
   for (auto& warning : check_record(record)) warnings.push_back(std::move(warning));
@@ -181,6 +236,10 @@ std::vector<double> suite_bounds(const AttackArguments& arguments) {
 }
 
 void run_attack_command(AttackArguments arguments) {
+  if (!arguments.shard.is_whole() && (arguments.out.empty() || !arguments.json.empty()))
+    fail(ErrorCode::kUsage,
+         "--shard: needs --out, and takes no --json: the report comes from the "
+         "same command without --shard when all shards are done");
   arguments.suite.eps = suite_bounds(arguments);
   const Model model = load_model(arguments.run);
   if (model.config.model.kind != ModelKind::kCounterfactual && arguments.on != "discriminator")
@@ -201,7 +260,15 @@ void run_attack_command(AttackArguments arguments) {
     report.reject_threshold =
         choose_reject_threshold(model, folder, arguments.reject_score, arguments.accept);
   const auto trials = make_trials(model, arguments, report.reject_threshold.value_or(1.0));
-  const StoredRecords stored(arguments.out, fingerprint(arguments, images));
+  const StoredRecords stored(arguments.out, fingerprint(arguments, images), arguments.shard);
+  if (!arguments.shard.is_whole()) {
+    arguments.suite.shard = arguments.shard;
+    const Batch share = share_of(images, arguments.shard);
+    for (const auto& trial : trials) attack_images(trial, share, arguments.suite, stored);
+    info("shard {}/{} is done; when all are, the same command without --shard reports on them",
+         arguments.shard.index + 1, arguments.shard.count);
+    return;
+  }
   for (const auto& trial : trials)
     report.victims.push_back(run_trial(trial, images, arguments.suite, stored));
   if (!arguments.out.empty()) write_files(arguments.out, report, trials, images, arguments.suite);
@@ -279,6 +346,9 @@ void add_attack_command(CLI::App& app) {
   add_budget_options(*command, arguments);
   command->add_option("--json", arguments->json, "write JSON to this file; -: print it instead")
       ->type_name("FILE");
+  add_shard_option(*command, arguments->shard,
+                   "attack only every N-th of the images, from the I-th on (I from 1 to N): N "
+                   "machines share the work in one --out");
   command
       ->add_option("--out", arguments->out,
                    "folder for curves, pictures and partial results; the same command goes on")

@@ -2,7 +2,9 @@
 #include <cstdio>
 
 #include "flipside/cli/commands.h"
+#include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/core/launch.h"
 #include "flipside/report/benchmark.h"
 
 namespace flipside {
@@ -25,6 +27,8 @@ void add_benchmark_command(CLI::App& app) {
       ->check(CLI::Range(1, 100))
       ->type_name("");
   command->callback([arguments] {
+    if (read_launch().size > 1)
+      fail(ErrorCode::kUsage, "benchmark runs in one process: start it without a launcher");
     run_benchmark(load_benchmark(arguments->file), arguments->seeds, arguments->out);
     std::fputs(read_file(fs::path(arguments->out) / "benchmark.txt").c_str(), stdout);
   });

@@ -1,5 +1,7 @@
 #include "flipside/cli/commands.h"
 
+#include <CLI/CLI.hpp>
+
 namespace flipside {
 
 void add_commands(CLI::App& app) {
@@ -12,6 +14,13 @@ void add_commands(CLI::App& app) {
   add_compare_command(app);
   add_report_command(app);
   add_benchmark_command(app);
+}
+
+void add_shard_option(CLI::App& command, Shard& shard, const std::string& help) {
+  command
+      .add_option_function<std::string>(
+          "--shard", [&shard](const std::string& text) { shard = parse_shard(text); }, help)
+      ->type_name("I/N");
 }
 
 }  // namespace flipside

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <string>
+
+#include "flipside/core/shard.h"
+
 namespace CLI {
 class App;
 }
@@ -19,5 +23,8 @@ void add_train_command(CLI::App& app);
 
 /// All of them.
 void add_commands(CLI::App& app);
+
+/// The option --shard I/N of a subcommand whose work can be cut.
+void add_shard_option(CLI::App& command, Shard& shard, const std::string& help);
 
 }  // namespace flipside

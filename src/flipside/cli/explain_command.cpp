@@ -19,6 +19,7 @@ struct ExplainArguments {
   std::string run, out, target, scale = "auto";
   std::string method = "counterfactual", setting, sign = "positive";
   std::vector<std::string> inputs;
+  Shard shard;
   double sensitivity = 1.0;
   int64_t batch = 16, window = 0, layer = -1;
   std::optional<double> mm_per_pixel;
@@ -52,6 +53,7 @@ int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
   options.batch = arguments.batch;
   options.scaling = scaling;
   options.window = arguments.window;
+  options.shard = arguments.shard;
   options.mm_per_pixel = arguments.mm_per_pixel.value_or(0.0);
   if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
   const ExplainedFiles counts = explain_files(explainer, files, arguments.out, options);
@@ -67,6 +69,7 @@ int64_t write_maps(const Model& model, const std::vector<ImageFile>& files,
   AttributionFilesOptions options;
   options.method = method;
   options.batch = arguments.batch;
+  options.shard = arguments.shard;
   options.sensitivity = arguments.sensitivity;
   options.setting.sign = sign_named(arguments.sign);
   options.setting.attribution.layer = arguments.layer;
@@ -86,7 +89,9 @@ void run_explain(const ExplainArguments& arguments) {
          arguments.sensitivity);
   const AttributionMethod method = method_named(arguments.method);
   Model model = load_model(arguments.run);
-  const auto files = list_images({arguments.inputs.begin(), arguments.inputs.end()}, arguments.out);
+  const auto files =
+      files_of(arguments.shard,
+               list_images({arguments.inputs.begin(), arguments.inputs.end()}, arguments.out));
   const int64_t unreadable = method == AttributionMethod::kCounterfactual
                                  ? write_counterfactuals(std::move(model), files, arguments)
                                  : write_maps(model, files, method, arguments);
@@ -153,6 +158,9 @@ void add_explain_command(CLI::App& app) {
       ->add_option("--mm-per-pixel", arguments->mm_per_pixel,
                    "size of a pixel of the images, for measures in mm (> 0)")
       ->type_name("");
+  add_shard_option(*command, arguments->shard,
+                   "explain only every N-th image, from the I-th on (I from 1 to N), into "
+                   "results.I-of-N.jsonl and defects.I-of-N.csv: N machines share a folder");
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 16)")
       ->check(CLI::Range(1, 1024))
       ->type_name("");

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 
@@ -15,6 +16,8 @@ constexpr double kTerminalInterval = 0.1;  // seconds between redraws
 constexpr double kLogInterval = 10.0;      // seconds between lines in a log file
 constexpr std::chrono::seconds kRateWindow{15};
 constexpr int kBarWidth = 24;  // characters
+
+std::atomic<bool> messages_shown = true;
 
 spdlog::logger& logger() {
   static auto instance = [] {
@@ -27,8 +30,15 @@ spdlog::logger& logger() {
 
 }  // namespace
 
-void log_info(const std::string& message) { logger().info(message); }
-void log_warning(const std::string& message) { logger().warn("warning: " + message); }
+void log_info(const std::string& message) {
+  if (messages_shown) logger().info(message);
+}
+
+void log_warning(const std::string& message) {
+  if (messages_shown) logger().warn("warning: " + message);
+}
+
+void show_messages(bool shown) { messages_shown = shown; }
 
 std::string format_duration(double seconds) {
   const auto total = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
@@ -62,7 +72,7 @@ void Progress::advance(int64_t count, const std::string& note) {
 void Progress::finish() {
   if (finished_) return;
   draw(/*force=*/true);
-  if (terminal_) std::fputc('\n', stderr);
+  if (terminal_ && messages_shown) std::fputc('\n', stderr);
   finished_ = true;
 }
 
@@ -83,6 +93,7 @@ std::string Progress::line() const {
 }
 
 void Progress::draw(bool force) {
+  if (!messages_shown) return;
   const auto now = Clock::now();
   const double since = std::chrono::duration<double>(now - last_drawn_).count();
   if (!force && since < (terminal_ ? kTerminalInterval : kLogInterval)) return;

@@ -11,6 +11,9 @@ namespace flipside {
 /// Messages for people go to standard error; standard output belongs to results.
 void log_info(const std::string& message);
 void log_warning(const std::string& message);
+/// Whether messages, warnings and progress are shown (they are): of several processes that do the
+/// same, one speaks for all.
+void show_messages(bool shown);
 
 template <typename... Args>
 void info(fmt::format_string<Args...> format, Args&&... args) {

@@ -36,9 +36,11 @@ struct Sample {
 
 /// images [N,3,H,W] in [0,1], channels_last; labels [N] int64; masks [N,1,H,W] of 0 and 1,
 /// undefined when no sample has one (a sample without a mask among others has NaN in its place);
-/// indices [N] int64 into the split's records.
+/// indices [N] int64 into the split's records. Where several processes share a batch, each has its
+/// `Shard` of the images, and all_labels [M] int64 are those of the whole; else undefined.
 struct Batch {
   Tensor images, labels, masks, indices;
+  Tensor all_labels = {};
 };
 
 /// A folder of labelled images, its classes and splits, without pixels.

@@ -36,8 +36,9 @@ std::vector<std::vector<int64_t>> sampling_groups(const ImageFolder& folder, Spl
   return classes;
 }
 
-int64_t checked_batch(int64_t batch) {
-  if (batch < 1) fail(ErrorCode::kArgument, "batch = {}: must be 1 or more", batch);
+int64_t checked_batch(int64_t batch, const Shard& shard = {}) {
+  if (batch < shard.count)
+    fail(ErrorCode::kArgument, "batch = {}: must be {} or more", batch, shard.count);
   return batch;
 }
 
@@ -109,11 +110,12 @@ class TrainLoader::Sampler {
 
 struct TrainLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-        uint64_t seed, int64_t first_step)
+        uint64_t seed, int64_t first_step, const Shard& shard)
       : store(folder, split, config),
         transform(training_transform(config)),
         sampler(sampling_groups(folder, split, store, config.balanced), seed),
-        batch_size(checked_batch(batch)),
+        batch_size(checked_batch(batch, shard)),
+        shard(shard),
         seed(seed),
         next_step(first_step),
         next_claim(first_step) {}
@@ -130,13 +132,18 @@ struct TrainLoader::State {
   /// Batch number `step`; a function of the seed and `step` alone.
   Batch make(Sampler& order, int64_t step) const {
     std::vector<Picture> pictures;
-    std::vector<int64_t> indices;
+    std::vector<int64_t> indices, all_labels;
     for (int64_t slot = 0; slot < batch_size; ++slot) {
-      indices.push_back(order.at(step * batch_size + slot));
+      const int64_t index = order.at(step * batch_size + slot);
+      all_labels.push_back(store.record(index).label);
+      if (!shard.has(slot)) continue;
+      indices.push_back(index);
       Rng rng({seed, kAugmentTag, static_cast<uint64_t>(step), static_cast<uint64_t>(slot)});
       pictures.push_back(transform(store.picture(indices.back()), rng));
     }
-    return make_batch(pictures, indices, store);
+    Batch batch = make_batch(pictures, indices, store);
+    if (!shard.is_whole()) batch.all_labels = torch::tensor(all_labels, at::kLong);
+    return batch;
   }
 
   /// A worker: makes the next unclaimed batch until the loader ends or something fails.
@@ -169,6 +176,7 @@ struct TrainLoader::State {
   Transform transform;
   Sampler sampler;
   int64_t batch_size;
+  Shard shard;
   uint64_t seed;
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
@@ -179,8 +187,8 @@ struct TrainLoader::State {
 };
 
 TrainLoader::TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config,
-                         int64_t batch, uint64_t seed, int64_t first_step)
-    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step)) {
+                         int64_t batch, uint64_t seed, int64_t first_step, const Shard& shard)
+    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step, shard)) {
   for (int64_t i = 0; i < config.workers; ++i)
     state_->workers.emplace_back([state = state_.get()] { state->work(); });
 }

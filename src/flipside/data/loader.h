@@ -4,6 +4,7 @@
 #include <opencv2/core/types.hpp>
 #include <vector>
 
+#include "flipside/core/shard.h"
 #include "flipside/data/dataset.h"
 
 namespace flipside {
@@ -14,9 +15,11 @@ namespace flipside {
 /// shuffled order per epoch.
 class TrainLoader {
  public:
-  /// `first_step`: the batch number that `next` gives first.
+  /// `batch`: images of a whole batch. `first_step`: the batch number that `next` gives first.
+  /// `shard`: the share of each batch that `next` gives; the shares together are what one loader
+  /// alone would give.
   TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-              uint64_t seed, int64_t first_step = 0);
+              uint64_t seed, int64_t first_step = 0, const Shard& shard = {});
   ~TrainLoader();
   TrainLoader(const TrainLoader&) = delete;
   TrainLoader& operator=(const TrainLoader&) = delete;

@@ -80,6 +80,32 @@ TEST(TrainLoader, BatchesDependOnSeedAndStepAlone) {
   EXPECT_TRUE(differs);
 }
 
+TEST(TrainLoader, SharesTogetherAreTheBatch) {
+  const TempFolder folder;
+  const ImageFolder data = make_data(folder, {5, 9});
+  TrainLoader whole(data, Split::kTrain, small_config(0), 7, /*seed=*/7);
+  std::vector<std::unique_ptr<TrainLoader>> shares;
+  for (int64_t i = 0; i < 3; ++i)
+    shares.push_back(std::make_unique<TrainLoader>(data, Split::kTrain, small_config(1), 7, 7,
+                                                   /*first_step=*/0, Shard{i, 3}));
+  for (int step = 0; step < 5; ++step) {
+    const Batch batch = whole.next();
+    EXPECT_FALSE(batch.all_labels.defined());
+    for (int64_t i = 0; i < 3; ++i) {
+      const Batch share = shares[i]->next();
+      EXPECT_TRUE(torch::equal(share.images, batch.images.slice(0, i, 7, 3)));
+      EXPECT_TRUE(torch::equal(share.labels, batch.labels.slice(0, i, 7, 3)));
+      EXPECT_TRUE(torch::equal(share.indices, batch.indices.slice(0, i, 7, 3)));
+      EXPECT_TRUE(torch::equal(share.all_labels, batch.labels));
+    }
+  }
+  EXPECT_NE(message_of(ErrorCode::kArgument,
+                       [&] {
+                         TrainLoader(data, Split::kTrain, small_config(0), 2, 7, 0, Shard{0, 3});
+                       }),
+            "");
+}
+
 TEST(TrainLoader, BatchesHaveTheStatedForm) {
   const TempFolder folder;
   const ImageFolder data = make_data(folder, {3, 3});

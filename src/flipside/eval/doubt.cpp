@@ -38,9 +38,9 @@ struct Scored {
 /// Takes a batch's images and gives as many, changed.
 using Change = std::function<Tensor(const Batch&)>;
 
-using Scorer = std::function<DoubtScores(const Tensor& images)>;
+using BatchScorer = std::function<DoubtScores(const Tensor& images)>;
 
-Scored score_batches(const std::function<bool(Batch&)>& next, const Scorer& scorer,
+Scored score_batches(const std::function<bool(Batch&)>& next, const BatchScorer& scorer,
                      const Change& change) {
   std::vector<Tensor> values, logits, labels;
   Scored scored;
@@ -58,7 +58,7 @@ Scored score_batches(const std::function<bool(Batch&)>& next, const Scorer& scor
   return scored;
 }
 
-Scorer all_scores(const Model& model) {
+BatchScorer all_scores(const Model& model) {
   return [&model](const Tensor& images) { return doubt_scores(model, images); };
 }
 
@@ -273,13 +273,29 @@ double choose_reject_threshold(const Model& model, const ImageFolder& folder, Re
   return passing_threshold(DoubtScores{validation.names, validation.values, {}}.at(name), accept);
 }
 
+namespace {
+
+DoubtScores shared_scores(const Model& model, const Tensor& images, const ProcessGroup& group) {
+  DoubtScores scores;
+  const auto all = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
+    const DoubtScores part = answer_scores(model, own);
+    scores.names = part.names;
+    return std::vector<Tensor>{part.values, part.logits};
+  });
+  scores.values = all[0];
+  scores.logits = all[1];
+  return scores;
+}
+
+}  // namespace
+
 std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
-                                           double coverage) {
+                                           double coverage, const ProcessGroup& group) {
   if (model.config.model.kind == ModelKind::kSegmenter) return std::nullopt;
   EvalLoader loader(folder, Split::kVal, model.config.data, /*batch_size=*/32);
   const Scored validation =
       score_batches([&](Batch& next) { return loader.next(next); },
-                    [&](const Tensor& images) { return answer_scores(model, images); }, {});
+                    [&](const Tensor& images) { return shared_scores(model, images, group); }, {});
   if (!validation.values.defined()) return std::nullopt;
   const DoubtScores scores{validation.names, validation.values, {}};
   const Tensor wrong = validation.wrong();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "flipside/attack/victim.h"
+#include "flipside/core/process_group.h"
 #include "flipside/data/dataset.h"
 #include "flipside/explain/uncertainty.h"
 
@@ -59,9 +60,10 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
 
 /// The score of `answer_scores` with the lowest AURC on the validation images, and its threshold
 /// for the share `coverage` of them. max_softmax where fewer than five answers are wrong: too few
-/// to choose by. Nothing for a segmenter or without validation images.
+/// to choose by. Nothing for a segmenter or without validation images. In a group every process
+/// calls this and does its share of the images.
 std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
-                                           double coverage);
+                                           double coverage, const ProcessGroup& group = {});
 
 /// The threshold of the score that lets the share `accept` of clean validation images through.
 /// Throws `Error(kData)` without validation images.

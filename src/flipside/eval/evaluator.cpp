@@ -311,18 +311,25 @@ Results complete(Results results, const Model& model, const EvalLoader& loader, 
   return results;
 }
 
-/// By the model's rule; undefined where it has none.
-Tensor doubt_of(const Model& model, const Tensor& images) {
-  if (!model.doubt_rule) return {};
-  return answer_scores(model, images).at(model.doubt_rule->score);
+/// Probabilities, and doubt by the model's rule, undefined where it has none.
+std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images,
+                                     const ProcessGroup& group) {
+  const auto answers = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
+    std::vector<Tensor> found{real_class_probs(model, own)};
+    if (model.doubt_rule) found.push_back(answer_scores(model, own).at(model.doubt_rule->score));
+    return found;
+  });
+  return {answers[0], model.doubt_rule ? answers[1] : Tensor()};
 }
 
 Results evaluate_classifier(const Model& model, const ImageFolder& folder,
                             const EvaluateOptions& options) {
   ClassScores classes(model);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
-  for (Batch batch; loader.next(batch);)
-    classes.add(batch.labels, real_class_probs(model, batch.images), doubt_of(model, batch.images));
+  for (Batch batch; loader.next(batch);) {
+    const auto [probs, doubt] = answers_of(model, batch.images, options.group);
+    classes.add(batch.labels, probs, doubt);
+  }
   Results results;
   classes.write(results);
   return complete(results, model, loader, options.split);
@@ -330,7 +337,11 @@ Results evaluate_classifier(const Model& model, const ImageFolder& folder,
 
 Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
                            const EvaluateOptions& options) {
-  const auto probability = [&](const Tensor& images) { return defect_probability(model, images); };
+  const auto probability = [&](const Tensor& images) {
+    return options.group.in_shares(images, [&](const Tensor& own, const Tensor&) {
+      return std::vector<Tensor>{defect_probability(model, own)};
+    })[0];
+  };
   MaskTrial fixed{kSegmenterMask, MaskMeter()}, tuned = fixed;
   tuned.options.threshold = tune_threshold(probability, folder, model.config.data, options.batch);
   SaliencyCurve curve;
@@ -382,7 +393,7 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
 
 Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options) {
   if (model.config.model.kind == ModelKind::kCounterfactual)
-    return evaluate(Explainer(model), folder, options);
+    return evaluate(Explainer(model, 1.0, options.group), folder, options);
   check_folder(folder, model, options.split);
   if (options.judge)
     fail(ErrorCode::kArgument,

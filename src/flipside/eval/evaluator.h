@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "flipside/core/numbers.h"
+#include "flipside/core/process_group.h"
 #include "flipside/data/dataset.h"
 #include "flipside/eval/change.h"
 #include "flipside/eval/faithfulness.h"
@@ -73,6 +74,9 @@ struct EvaluateOptions {
   bool darkness = true;  ///< measure the trivial darkness map too
   /// Measure deletion, insertion and COUT: 19 passes of each classifier over the defect images.
   bool faithfulness = true;
+  /// The processes that share the work of `evaluate(model, ...)`, each of which must call it and
+  /// gets all results. Everything but the networks' passes is done by each of them.
+  ProcessGroup group;
 };
 
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards

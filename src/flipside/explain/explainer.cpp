@@ -39,9 +39,10 @@ void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classe
 
 }  // namespace
 
-Explainer::Explainer(Model model, double sensitivity)
+Explainer::Explainer(Model model, double sensitivity, ProcessGroup group)
     : model_(std::move(model)),
       sensitivity_(checked_sensitivity(sensitivity)),
+      group_(std::move(group)),
       mask_options_(options_at(model_.thresholds.label_free, sensitivity_)) {
   if (model_.config.model.kind != ModelKind::kCounterfactual)
     fail(ErrorCode::kArgument,
@@ -60,14 +61,35 @@ Tensor Explainer::default_targets(const Tensor& probs) const {
 }
 
 Explanation Explainer::explain(const Tensor& images, const Tensor& targets) const {
+  check_images(images, model_.generator->stride());
+  if (images.size(0) == 0) fail(ErrorCode::kArgument, "explain: no images; give at least one");
+  if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
+  if (group_.is_alone()) return explain_here(images, targets);
+
+  std::vector<Tensor Explanation::*> fields{
+      &Explanation::probs,     &Explanation::fakeness,
+      &Explanation::predicted, &Explanation::head_probs,
+      &Explanation::target,    &Explanation::counterfactual,
+      &Explanation::saliency,  &Explanation::counterfactual_probs,
+      &Explanation::mask,      &Explanation::counterfactual_fakeness};
+  if (model_.doubt_rule) fields.push_back(&Explanation::doubt);
+  const auto shared = group_.in_shares(images, [&](const Tensor& own, const Tensor& rows) {
+    const Explanation part =
+        explain_here(own, targets.defined() ? targets.index_select(0, rows) : Tensor());
+    std::vector<Tensor> values;
+    for (const auto field : fields) values.push_back(part.*field);
+    return values;
+  });
+  Explanation whole;
+  for (size_t i = 0; i < fields.size(); ++i) whole.*fields[i] = shared[i];
+  return whole;
+}
+
+Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets) const {
   torch::NoGradGuard no_grad;
   // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
   Generator generator = model_.generator;
   Discriminator discriminator = model_.discriminator;
-  check_images(images, generator->stride());
-  if (images.size(0) == 0) fail(ErrorCode::kArgument, "explain: no images; give at least one");
-  if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
-
   const auto head = model_.config.model.fake_head;
   const auto device = discriminator->parameters().front().device();
   const Tensor x = images.to(device, torch::kFloat32).contiguous(kChannelsLast);

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "flipside/core/process_group.h"
 #include "flipside/explain/mask.h"
 #include "flipside/model/model.h"
 
@@ -35,8 +36,9 @@ class Explainer {
  public:
   /// Takes a counterfactual model (`Error(kArgument)` for the other kinds). `sensitivity` > 0
   /// divides the stored label-free thresholds: 2 marks twice as faint changes, 0.5 half. A model
-  /// without a stored threshold gets `MaskOptions`' default.
-  explicit Explainer(Model model, double sensitivity = 1.0);
+  /// without a stored threshold gets `MaskOptions`' default. In a `group` every process makes the
+  /// same calls, does its share of the images and gets the answers for all.
+  explicit Explainer(Model model, double sensitivity = 1.0, ProcessGroup group = {});
 
   /// `images` [N,3,H,W] in [0,1], sides multiples of the generator's stride. `targets` [N] int64
   /// in [0,K), or undefined: the reference class for images predicted as a defect, the most
@@ -57,8 +59,11 @@ class Explainer {
   int64_t class_index(const std::string& name) const;
 
  private:
+  Explanation explain_here(const Tensor& images, const Tensor& targets) const;
+
   Model model_;
   double sensitivity_;
+  ProcessGroup group_;
   MaskOptions mask_options_;
 };
 

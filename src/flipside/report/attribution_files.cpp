@@ -134,7 +134,7 @@ int64_t attribute_files(const Model& model, const std::vector<ImageFile>& files,
     progress.advance(static_cast<int64_t>(position - begin));
   }
   progress.finish();
-  atomic_write(out / "results.jsonl", lines);
+  atomic_write(out / shard_file("results", ".jsonl", options.shard), lines);
   return unreadable;
 }
 

@@ -13,6 +13,7 @@ struct AttributionFilesOptions {
   double sensitivity = 1.0;       ///< > 0; divides the threshold
   int64_t target = -1;            ///< class that the map speaks for; -1: the predicted one
   int64_t batch = 16;             ///< images that go through the network together, at most
+  Shard shard;                    ///< of which these files are; names results.jsonl
 };
 
 /// Shows what a classifier or the K+1 discriminator looks at, by any method without counterfactual:

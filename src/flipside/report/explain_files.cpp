@@ -29,7 +29,7 @@ bool is_own_picture(const fs::path& path, const fs::path& out) {
   const fs::path below = fs::weakly_canonical(path).lexically_relative(fs::weakly_canonical(out));
   if (below.empty() || *below.begin() == "..") return false;
   const std::string name = below.string();
-  return name == "contact_sheet.png" ||
+  return (name.rfind("contact_sheet.", 0) == 0 && below.extension() == ".png") ||
          std::any_of(kEndings.begin(), kEndings.end(), [&](const std::string& ending) {
            return name.size() > ending.size() &&
                   name.compare(name.size() - ending.size(), ending.size(), ending) == 0;
@@ -261,10 +261,18 @@ std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const
   return files;
 }
 
+std::vector<ImageFile> files_of(const Shard& shard, const std::vector<ImageFile>& files) {
+  std::vector<ImageFile> chosen;
+  for (size_t i = 0; i < files.size(); ++i)
+    if (shard.has(static_cast<int64_t>(i))) chosen.push_back(files[i]);
+  return chosen;
+}
+
 ExplainedFiles explain_files(const Explainer& explainer, const std::vector<ImageFile>& files,
                              const fs::path& out, const ExplainFilesOptions& options) {
   make_folder(out);
-  AtomicFile results(out / "results.jsonl"), table(out / "defects.csv");
+  AtomicFile results(out / shard_file("results", ".jsonl", options.shard));
+  AtomicFile table(out / shard_file("defects", ".csv", options.shard));
   table.write(defect_table_header(options.mm_per_pixel));
   ContactSheet sheet(static_cast<int64_t>(files.size()));
   const Job job{explainer, out, options, sheet, files.data()};
@@ -289,7 +297,7 @@ ExplainedFiles explain_files(const Explainer& explainer, const std::vector<Image
     progress.advance(read);
   }
   progress.finish();
-  sheet.write(out / "contact_sheet.png");
+  sheet.write(out / shard_file("contact_sheet", ".png", options.shard));
   table.commit();
   results.commit();
   return counts;

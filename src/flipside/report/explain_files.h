@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "flipside/core/shard.h"
 #include "flipside/explain/explainer.h"
 #include "flipside/explain/tiling.h"
 
@@ -22,6 +23,8 @@ struct ImageFile {
 /// named twice is taken once; pictures that an earlier run wrote into `out` are passed over.
 /// Throws `Error(kUsage)` when there is no image, or when two still share a name.
 std::vector<ImageFile> list_images(const std::vector<fs::path>& arguments, const fs::path& out);
+/// The files at the shard's places.
+std::vector<ImageFile> files_of(const Shard& shard, const std::vector<ImageFile>& files);
 
 struct ExplainFilesOptions {
   int64_t target = -1;      ///< class of the counterfactuals; -1: as `Explainer::explain` chooses
@@ -29,6 +32,7 @@ struct ExplainFilesOptions {
   Scaling scaling;          ///< how large the networks see an image
   int64_t window = 0;       ///< side of the windows, pixels of the networks; 0: the training size
   double mm_per_pixel = 0;  ///< of the images, for measures in mm; 0: unknown
+  Shard shard;              ///< of which these files are; names the tables and the contact sheet
 };
 
 /// Of the images of one call.

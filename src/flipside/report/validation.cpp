@@ -64,20 +64,24 @@ ValidationScores score_yardstick(const Results& results, ModelKind kind) {
 
 }  // namespace
 
-Validate make_validation(const ImageFolder& folder, const fs::path& run) {
-  return [&folder, run](Model& model, int64_t step) {
+Validate make_validation(const ImageFolder& folder, const fs::path& run,
+                         const ProcessGroup& group) {
+  return [&folder, run, group](Model& model, int64_t step) {
     EvaluateOptions options;
     options.split = Split::kVal;
     options.darkness = options.faithfulness = false;
+    options.group = group;
     const ModelKind kind = model.config.model.kind;
-    model.doubt_rule = choose_doubt_rule(model, folder, model.config.train.coverage);
+    model.doubt_rule = choose_doubt_rule(model, folder, model.config.train.coverage, group);
     if (kind != ModelKind::kCounterfactual)
       return score_yardstick(evaluate(model, folder, options), kind);
-    model.thresholds = choose_thresholds(Explainer(model), folder);
-    const Explainer explainer(model);
+    model.thresholds = choose_thresholds(Explainer(model, 1.0, group), folder);
+    const Explainer explainer(model, 1.0, group);
     const Batch batch = sample_batch(folder, model.config.data);
-    draw_counterfactuals(explainer.explain(batch.images), batch, folder,
-                         run / "samples" / fmt::format("step_{:06}.png", step));
+    const Explanation explanation = explainer.explain(batch.images);
+    if (group.is_first())
+      draw_counterfactuals(explanation, batch, folder,
+                           run / "samples" / fmt::format("step_{:06}.png", step));
     return score_counterfactuals(evaluate(explainer, folder, options));
   };
 }

@@ -11,6 +11,8 @@ namespace flipside {
 /// The score that chooses the best model comes from labels alone: for counterfactual models the
 /// mean of balanced accuracy and flip rate by D, for classifiers the balanced accuracy. The
 /// segmenter, which is given masks anyway, is scored by its IoU.
-Validate make_validation(const ImageFolder& folder, const fs::path& run);
+///
+/// In a group the processes share the networks' work; the first one draws.
+Validate make_validation(const ImageFolder& folder, const fs::path& run, const ProcessGroup& group);
 
 }  // namespace flipside

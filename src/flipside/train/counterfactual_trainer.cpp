@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "flipside/core/error.h"
 #include "flipside/train/losses.h"
 #include "flipside/train/trainer.h"
 
@@ -12,20 +13,32 @@ AdversarialForm form_of(const Config& config) {
 
 }  // namespace
 
-CounterfactualTrainer::CounterfactualTrainer(Model model)
-    : Trainer(std::move(model), /*has_warmup=*/true),
+CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
+    : Trainer(std::move(model), /*has_warmup=*/true, std::move(group)),
       generator_(learners_.at(0).get()),
       discriminator_(learners_.at(1).get()),
-      critic_(model_.critic ? learners_.at(2).get() : nullptr) {}
+      critic_(model_.critic ? learners_.at(2).get() : nullptr) {
+  const int64_t batch = config_.train.batch, others = batch - num_own(batch);
+  if (others < group_.size() && !group_.is_alone())
+    fail(ErrorCode::kConfig,
+         "train.batch = {}: has {} images for counterfactuals, and {} processes need one each; "
+         "raise it or start fewer",
+         batch, others, group_.size());
+}
 
 StepLosses CounterfactualTrainer::warm_up(const Batch& batch) {
   Rng rng = step_rng();
   const Tensor logits = model_.discriminator->forward(real_images(batch, rng));
-  const Tensor real =
-      real_loss(logits, batch.labels, form_of(config_)) + robust_penalty(batch, logits, rng);
+  const Tensor real = weighted(part_of(batch), real_loss(logits, batch.labels, form_of(config_))) +
+                      robust_penalty(batch, logits, rng);
   const double lr = config_.train.lr_classifier * schedule_.lr_factor(step_);
   discriminator_->descend(real, lr);
   return {{"real", real.item<double>()}};
+}
+
+int64_t CounterfactualTrainer::num_own(int64_t images) const {
+  const double share = config_.loss.idempotence ? 0.0 : config_.train.identity_fraction;
+  return std::llround(share * static_cast<double>(images));
 }
 
 Tensor CounterfactualTrainer::draw_targets(const Tensor& labels, Rng& rng) const {
@@ -44,13 +57,22 @@ Tensor CounterfactualTrainer::draw_targets(const Tensor& labels, Rng& rng) const
 
 CounterfactualTrainer::Questions CounterfactualTrainer::draw_questions(const Batch& batch,
                                                                        Rng& rng) const {
-  const int64_t n = batch.images.size(0);
-  const double share = config_.loss.idempotence ? 0.0 : config_.train.identity_fraction;
+  // Drawn for the whole batch, so that it does not matter how many processes share it.
+  const int64_t n = whole_size(batch), own = num_own(n);
+  const Shard shard = group_.shard();
+  const auto part = [](int64_t here, int64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(here) / static_cast<double>(whole);
+  };
   Questions questions;
-  questions.own = std::llround(share * static_cast<double>(n));
+  questions.own = shard.size(own);
   questions.x = batch.images.slice(0, questions.own);
   questions.y = batch.labels.slice(0, questions.own);
-  questions.t = draw_targets(questions.y, rng);
+  questions.t = draw_targets(whole_labels(batch).slice(0, own), rng)
+                    .slice(0, shard.first_from(own) - own, n - own, shard.count)
+                    .contiguous();
+  questions.all_part = part_of(batch);
+  questions.own_part = part(questions.own, own);
+  questions.part = part(questions.x.size(0), n - own);
   questions.targets = torch::cat({batch.labels.slice(0, 0, questions.own), questions.t});
   return questions;
 }
@@ -63,9 +85,10 @@ Tensor CounterfactualTrainer::discriminator_loss(const Batch& batch, const Quest
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);
   const Tensor real_logits = logits.slice(0, 0, n);
-  return real_loss(real_logits, batch.labels, form_of(config_)) +
+  return weighted(ask.all_part, real_loss(real_logits, batch.labels, form_of(config_))) +
          robust_penalty(batch, real_logits, rng) +
-         config_.loss.fake_weight * fake_loss(logits.slice(0, n), ask.t, form_of(config_));  // (1)
+         (ask.part * config_.loss.fake_weight) *
+             fake_loss(logits.slice(0, n), ask.t, form_of(config_));  // (1)
 }
 
 double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& ask,
@@ -76,8 +99,9 @@ double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& 
     const Tensor both = torch::cat({batch.images, x_cf.detach()}).contiguous(kChannelsLast);
     const Tensor logits = model_.critic->forward(both);
     const int64_t n = batch.images.size(0);
-    loss = critic_loss(logits.slice(0, 0, n), batch.labels, logits.slice(0, n), ask.t,
-                       config_.loss.adversarial);
+    const AdversarialLoss form = config_.loss.adversarial;
+    loss = weighted(ask.all_part, critic_real_loss(logits.slice(0, 0, n), batch.labels, form)) +
+           weighted(ask.part, critic_fake_loss(logits.slice(0, n), ask.t, form));
   } else {
     loss = discriminator_loss(batch, ask, x_cf, rng);
   }
@@ -139,20 +163,23 @@ StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
   const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
   const double penalty = schedule_.penalty_factor(step_);
+  const double all = ask.all_part, part = ask.part;
+  const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)
-      weight.lambda_adv * adv + weight.lambda_cyc * cyc + weight.lambda_id * id +
-      penalty *
+      (part * weight.lambda_adv) * adv + (part * weight.lambda_cyc) * cyc +
+      (id_part * weight.lambda_id) * id +
+      (part * penalty) *
           (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse) +
-      weight.lambda_cls * cls + weight.lambda_cls_cf * cls_cf;
+      (all * weight.lambda_cls) * cls + (part * weight.lambda_cls_cf) * cls_cf;
   generator_->descend(g_loss, config_.train.lr_generator * schedule_.generator_lr_factor(step_));
 
   StepLosses losses{{"D", d_loss},
-                    {"adv", adv.item<double>()},
-                    {"id", id.item<double>()},
-                    {"prox", prox.item<double>()},
-                    {"cls", cls.item<double>()}};
-  if (weight.cycles > 0) losses.emplace_back("cyc", cyc.item<double>());
-  if (made.attention.defined()) losses.emplace_back("sparse", sparse.item<double>());
+                    {"adv", part * adv.item<double>()},
+                    {"id", id_part * id.item<double>()},
+                    {"prox", part * prox.item<double>()},
+                    {"cls", all * cls.item<double>()}};
+  if (weight.cycles > 0) losses.emplace_back("cyc", part * cyc.item<double>());
+  if (made.attention.defined()) losses.emplace_back("sparse", part * sparse.item<double>());
   return losses;
 }
 

@@ -65,10 +65,12 @@ Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const Adver
          class_loss(real_class_logits(logits), targets);
 }
 
-Tensor critic_loss(const Tensor& real_logits, const Tensor& labels, const Tensor& fake_logits,
-                   const Tensor& targets, AdversarialLoss loss) {
-  return fake_logit_loss(logit_of_class(real_logits, labels), /*is_fake=*/false, loss) +
-         fake_logit_loss(logit_of_class(fake_logits, targets), /*is_fake=*/true, loss);
+Tensor critic_real_loss(const Tensor& logits, const Tensor& labels, AdversarialLoss loss) {
+  return fake_logit_loss(logit_of_class(logits, labels), /*is_fake=*/false, loss);
+}
+
+Tensor critic_fake_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss) {
+  return fake_logit_loss(logit_of_class(logits, targets), /*is_fake=*/true, loss);
 }
 
 Tensor critic_adversarial_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss) {
@@ -82,18 +84,20 @@ Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
   return change.diff(1, /*dim=*/2).abs().mean() + change.diff(1, /*dim=*/3).abs().mean();
 }
 
-Tensor segmentation_loss(const Tensor& logits, const Tensor& masks) {
+Tensor segmentation_loss(const Tensor& logits, const Tensor& masks,
+                         const std::function<Tensor(const Tensor&)>& total) {
   const Tensor known = masks.isfinite();
   const Tensor truth = masks.nan_to_num(0.0);
   const Tensor weight = known.to(logits.dtype());
-  const Tensor count = weight.sum().clamp_min(1.0);
   const Tensor entropy = F::binary_cross_entropy_with_logits(
       logits, truth, F::BinaryCrossEntropyWithLogitsFuncOptions().reduction(torch::kNone));
   const Tensor probability = logits.sigmoid() * weight;
   constexpr double kSmooth = 1.0;  // pixels; keeps Dice defined where no defect is in the batch
-  const Tensor dice = (2.0 * (probability * truth).sum() + kSmooth) /
-                      (probability.sum() + (truth * weight).sum() + kSmooth);
-  return (entropy * weight).sum() / count + (1.0 - dice);
+  Tensor sums = torch::stack({(entropy * weight).sum(), weight.sum(), (probability * truth).sum(),
+                              probability.sum(), (truth * weight).sum()});
+  if (total) sums = total(sums);
+  const Tensor dice = (2.0 * sums[2] + kSmooth) / (sums[3] + sums[4] + kSmooth);
+  return sums[0] / sums[1].clamp_min(1.0) + (1.0 - dice);
 }
 
 }  // namespace flipside

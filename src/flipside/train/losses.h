@@ -28,11 +28,12 @@ Tensor fake_loss(const Tensor& logits, const Tensor& targets, const AdversarialF
 /// (2): the generator's loss: to be taken for a real image of class `targets`.
 Tensor adversarial_loss(const Tensor& logits, const Tensor& targets, const AdversarialForm& form);
 
-/// A separate critic's loss: real images should be called real under their own class, generated
-/// ones generated under the class they were made for. Logits [N,K], positive for "generated": one
-/// per class, which stands for CycleGAN's one discriminator per domain (Zhu et al. 2017).
-Tensor critic_loss(const Tensor& real_logits, const Tensor& labels, const Tensor& fake_logits,
-                   const Tensor& targets, AdversarialLoss loss);
+/// The two parts of a separate critic's loss: real images should be called real under their own
+/// class, generated ones generated under the class they were made for. Logits [N,K], positive for
+/// "generated": one per class, which stands for CycleGAN's one discriminator per domain (Zhu et al.
+/// 2017).
+Tensor critic_real_loss(const Tensor& logits, const Tensor& labels, AdversarialLoss loss);
+Tensor critic_fake_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss);
 /// The generator's part against it: to be called real under the target class.
 Tensor critic_adversarial_loss(const Tensor& logits, const Tensor& targets, AdversarialLoss loss);
 
@@ -50,7 +51,9 @@ Tensor mean_absolute_error(const Tensor& a, const Tensor& b);
 Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
 
 /// The segmenter's loss: binary cross-entropy plus soft Dice over the batch, of logits [N,1,H,W]
-/// and masks [N,1,H,W] of 0 and 1; pixels whose mask is NaN (no mask known) do not count.
-Tensor segmentation_loss(const Tensor& logits, const Tensor& masks);
+/// and masks [N,1,H,W] of 0 and 1; pixels whose mask is NaN (no mask known) do not count. Where
+/// the batch is shared among processes, `total` turns the loss's sums [5] into those of the whole.
+Tensor segmentation_loss(const Tensor& logits, const Tensor& masks,
+                         const std::function<Tensor(const Tensor&)>& total = nullptr);
 
 }  // namespace flipside

@@ -62,7 +62,8 @@ TEST(Losses, SeparateCriticScoresTheLogitOfTheClassInQuestion) {
   const Tensor labels = torch::tensor({0, 1}, torch::kInt64);
   const Tensor target = torch::tensor({1}, torch::kInt64);
   const auto loss = [&](AdversarialLoss form) {
-    return critic_loss(real, labels, fake, target, form).item<double>();
+    return (critic_real_loss(real, labels, form) + critic_fake_loss(fake, target, form))
+        .item<double>();
   };
   // Real ones should be -1, or below it for the hinge; generated ones +1, or above it.
   EXPECT_NEAR(loss(AdversarialLoss::kLeastSquares), (2.25 + 1.0) / 2 + 0.5625, 1e-12);

@@ -89,26 +89,74 @@ std::string brief(const std::vector<std::pair<std::string, double>>& values) {
   return text;
 }
 
-/// Threads first: libtorch should not have worked before they are set.
-const Config& with_runtime(const Config& config) {
-  configure_runtime(static_cast<int>(config.train.threads));
+/// Threads first: libtorch should not have worked before they are set. Processes of one machine
+/// that may each use all of its processors share them.
+const Config& with_runtime(const Config& config, const ProcessGroup& group) {
+  auto threads = static_cast<int>(config.train.threads);
+  const int available = available_processors();
+  if (threads == 0 && group.local_size() > 1 && available >= sysconf(_SC_NPROCESSORS_ONLN))
+    threads = std::max(1, available / static_cast<int>(group.local_size()));
+  configure_runtime(threads);
   return config;
+}
+
+/// What a training takes from its folder, as text.
+std::string listing(const ImageFolder& folder) {
+  std::string text;
+  for (const auto& name : folder.class_names) text += name + "\n";
+  for (const auto& records : folder.records)
+    for (const auto& record : records)
+      text += fmt::format("{} {} {}\n", record.image.lexically_relative(folder.root).string(),
+                          record.label, record.mask.empty());
+  return text;
 }
 
 /// One run: folder, data, trainer and what they need of one another.
 class Run {
  public:
-  Run(fs::path run, const fs::path& data, const Config& config, const MakeValidate& make_validate)
+  Run(fs::path run, const fs::path& data, const Config& config, const ProcessGroup& group,
+      const MakeValidate& make_validate)
       : run_(std::move(run)),
-        config_(with_runtime(config)),
+        group_(group),
+        config_(with_runtime(config, group)),
         folder_(scan_image_folder(data, config.data, config.train.seed)),
-        trainer_(make_trainer(make_model(config, folder_.class_names, folder_.reference_class))),
+        trainer_(
+            make_trainer(make_model(config, folder_.class_names, folder_.reference_class), group)),
         log_(run_ / "metrics.jsonl"),
-        validate_(make_validate(folder_, run_)) {
+        validate_(make_validate(folder_, run_, group)) {
     require_trainable(folder_);
+    group_.require_same("the configuration", to_toml(config_));
+    group_.require_same("the list of images", listing(folder_));
   }
 
+  /// From the last checkpoint, which the first process reads for all.
   void restore() {
+    group_.from_first([this] {
+      restore_here();
+      return std::string();
+    });
+    const Tensor progress =
+        torch::tensor({best_score_, static_cast<double>(stale_validations_)}, torch::kDouble);
+    group_.broadcast({progress});
+    best_score_ = progress[0].item<double>();
+    stale_validations_ = static_cast<int64_t>(progress[1].item<double>());
+  }
+
+  void train() {
+    try {
+      trainer_->share_state();
+      take_steps();
+    } catch (const Error& error) {
+      if (!group_.broken()) throw;
+      fail(ErrorCode::kIo,
+           "{}; stopped after step {} of {}; go on from the last checkpoint, in as many processes "
+           "as you like, with: flipside train --resume {}",
+           error.what(), trainer_->steps_done(), trainer_->total_steps(), run_.string());
+    }
+  }
+
+ private:
+  void restore_here() {
     const fs::path last = run_ / "last.safetensors";
     if (!fs::exists(last)) return log_.rewind_to(0);
     Checkpoint checkpoint = load_checkpoint(last);
@@ -127,7 +175,7 @@ class Run {
     log_.rewind_to(trainer_->steps_done());
   }
 
-  void train() {
+  void take_steps() {
     const int64_t total = trainer_->total_steps(), batch = config_.train.batch;
     if (trainer_->steps_done() >= total || out_of_patience()) {
       info("{}: finished already, {} steps", run_.string(), trainer_->steps_done());
@@ -135,8 +183,10 @@ class Run {
     }
     announce();
     TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
-                       trainer_->steps_done());
-    trainer_->averaged().native_sides = native_sides(loader.native_sizes());
+                       trainer_->steps_done(), group_.shard());
+    const auto sizes = loader.native_sizes();
+    require_same_pictures(sizes);
+    trainer_->averaged().native_sides = native_sides(sizes);
     StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;
@@ -145,18 +195,25 @@ class Run {
       means.add(losses);
       const int64_t step = trainer_->steps_done();
       progress.advance(batch, brief(losses) + last_validation_);
+      const bool stop = group_.sum(stop_requested) > 0;  // whichever process was asked to
       if (step % kLogEvery == 0 || step == total) log_means(means, progress);
       if (step % config_.train.validate_every == 0 || step == total) validate();
-      if (step % config_.train.checkpoint_every == 0 || step == total || stop_requested ||
-          out_of_patience())
+      if (step % config_.train.checkpoint_every == 0 || step == total || stop || out_of_patience())
         save_last();
-      if (stop_requested)
+      if (stop)
         fail(ErrorCode::kIo, "stopped at step {} of {}; go on with: flipside train --resume {}",
              step, total, run_.string());
     }
   }
 
- private:
+  /// A file that one process cannot read would shift the order of all that follow.
+  void require_same_pictures(const std::vector<cv::Size>& sizes) const {
+    if (group_.is_alone()) return;
+    std::string text;
+    for (const auto& size : sizes) text += fmt::format("{}x{} ", size.width, size.height);
+    group_.require_same("the set of readable images", text);
+  }
+
   void announce() const {
     std::string counts;
     for (int64_t c = 0; c < folder_.num_classes(); ++c) {
@@ -167,19 +224,24 @@ class Run {
     }
     info("training images: {}; good parts: {} ({})", counts,
          folder_.class_names[folder_.reference_class], folder_.reference_reason);
+    if (!group_.is_alone()) info("{} processes share each batch", group_.size());
   }
 
   void log_means(LossMeans& means, const Progress& progress) {
     auto values = means.take();
     values.emplace_back("images_per_second", progress.rate());
-    log_.write(trainer_->steps_done(), "train", values);
+    if (group_.is_first()) log_.write(trainer_->steps_done(), "train", values);
   }
 
   void validate() {
     const int64_t step = trainer_->steps_done();
     Model& model = trainer_->averaged();
-    const ValidationScores scores = validate_(model, step);
-    log_.write(step, "val", scores.values);
+    ValidationScores scores = validate_(model, step);
+    // Processors of different kinds round differently; all must decide alike.
+    const Tensor score = torch::tensor(scores.score, torch::kDouble);
+    group_.broadcast({score});
+    scores.score = score.item<double>();
+    if (group_.is_first()) log_.write(step, "val", scores.values);
     last_validation_ = "  | " + brief(scores.values);
     if (!isatty(STDERR_FILENO)) info("step {}: {}", step, brief(scores.values));
     // Ties go to the later model: it has seen more.
@@ -187,7 +249,7 @@ class Run {
     stale_validations_ = scores.score > best_score_ ? 0 : stale_validations_ + 1;
     if (scores.score >= best_score_) {
       best_score_ = scores.score;
-      save_checkpoint(run_ / "best.safetensors", model);
+      if (group_.is_first()) save_checkpoint(run_ / "best.safetensors", model);
     }
     if (out_of_patience())
       info("step {}: no better score in {} validations; finished", step, stale_validations_);
@@ -198,12 +260,14 @@ class Run {
   }
 
   void save_last() {
+    if (!group_.is_first()) return;
     save_checkpoint(run_ / "last.safetensors", trainer_->averaged(), trainer_->state(),
                     {{"best_score", fmt::format("{:.17g}", best_score_)},
                      {"state.stale_validations", std::to_string(stale_validations_)}});
   }
 
   fs::path run_;
+  ProcessGroup group_;
   Config config_;
   ImageFolder folder_;
   std::unique_ptr<Trainer> trainer_;
@@ -213,6 +277,13 @@ class Run {
   int64_t stale_validations_ = 0;
   std::string last_validation_;
 };
+
+/// The processes of this launch; the first one speaks for all.
+ProcessGroup join_launch() {
+  const ProcessGroup group(read_launch());
+  show_messages(group.is_first());
+  return group;
+}
 
 /// The run folder appears whole or not at all: it is filled under another name first.
 void create_run_folder(const fs::path& run, const fs::path& data, const Config& config) {
@@ -236,8 +307,12 @@ void create_run_folder(const fs::path& run, const fs::path& data, const Config& 
 void start_run(const fs::path& data, const fs::path& run, const Config& config,
                const MakeValidate& make_validate) {
   validate_config(config);
-  Run fresh(run, data, config, make_validate);  // writes nothing yet, but finds what is wrong
-  create_run_folder(run, data, config);
+  const ProcessGroup group = join_launch();
+  Run fresh(run, data, config, group, make_validate);  // writes nothing yet, finds what is wrong
+  group.from_first([&] {
+    create_run_folder(run, data, config);
+    return std::string();
+  });
   fresh.train();
 }
 
@@ -258,10 +333,16 @@ RunAbout read_about(const fs::path& run) {
 }
 
 void resume_run(const fs::path& run, const MakeValidate& make_validate) {
-  const RunAbout about = read_about(run);
+  const ProcessGroup group = join_launch();
+  const std::string data = group.from_first([&] { return read_about(run).data.string(); });
+  const std::string text = group.from_first([&] {
+    Config stored;
+    load_config(run / "config.toml", stored);
+    return to_toml(stored);
+  });
   Config config;
-  load_config(run / "config.toml", config);
-  Run resumed(run, about.data, config, make_validate);
+  parse_config(text, (run / "config.toml").string(), config);
+  Run resumed(run, data, config, group, make_validate);
   resumed.restore();
   resumed.train();
 }

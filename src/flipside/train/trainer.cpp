@@ -16,37 +16,54 @@ at::ScalarType activation_type(Precision precision) {
   return half ? at::kBFloat16 : at::kFloat;
 }
 
-std::vector<Rng> streams_from(Rng& rng, int64_t count) {
-  std::vector<Rng> streams;
-  for (int64_t i = 0; i < count; ++i) streams.push_back(Rng(rng.next()));
-  return streams;
+/// The losses of the whole batch from each process's part of them.
+void add_up(StepLosses& losses, const ProcessGroup& group) {
+  if (group.is_alone()) return;
+  std::vector<double> values;
+  for (const auto& [name, value] : losses) values.push_back(value);
+  const Tensor sums = torch::tensor(values, torch::kDouble);
+  group.sum({sums});
+  for (size_t i = 0; i < losses.size(); ++i)
+    losses[i].second = sums[static_cast<int64_t>(i)].item<double>();
 }
 
 }  // namespace
 
 Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
-                          torch::nn::Module& average, const TrainConfig& config)
+                          torch::nn::Module& average, const TrainConfig& config,
+                          const ProcessGroup& group)
     : name(std::move(learner_name)),
       module(&trained),
       averaged(&average),
       optimizer(trained, {config.beta1, config.beta2, /*eps=*/1e-8, config.weight_decay}),
-      ema(trained, config.ema_decay) {}
+      ema(trained, config.ema_decay) {
+  if (!group.is_alone()) sync = std::make_unique<GradientSync>(trained.parameters(), group);
+}
 
 void Trainer::Learner::descend(const Tensor& loss, double lr) {
   optimizer.zero_grad();
-  loss.backward();
+  if (sync)
+    sync->backward(loss);
+  else
+    loss.backward();
   optimizer.step(lr);
   ema.update(*module);
 }
 
-Trainer::Trainer(Model model, bool has_warmup)
+Trainer::Trainer(Model model, bool has_warmup, ProcessGroup group)
     : config_(model.config),
+      group_(std::move(group)),
       model_(std::move(model)),
       averaged_(make_model(config_, model_.class_names, model_.reference_class)),
       schedule_(config_.train, has_warmup) {
+  if (config_.train.batch < group_.size())
+    fail(ErrorCode::kConfig,
+         "train.batch = {}: {} processes need an image each; raise it or start fewer",
+         config_.train.batch, group_.size());
   const auto add = [this](const char* name, auto& trained, auto& average) {
     if (!trained.is_empty())
-      learners_.push_back(std::make_unique<Learner>(name, *trained, *average, config_.train));
+      learners_.push_back(
+          std::make_unique<Learner>(name, *trained, *average, config_.train, group_));
   };
   add("generator", model_.generator, averaged_.generator);
   add("discriminator", model_.discriminator, averaged_.discriminator);
@@ -58,6 +75,7 @@ Trainer::Trainer(Model model, bool has_warmup)
 StepLosses Trainer::step(const Batch& batch) {
   const ActivationType type(activation_type(config_.train.precision));
   StepLosses losses = train_on(batch);
+  add_up(losses, group_);
   for (const auto& [name, value] : losses)
     if (!std::isfinite(value))
       fail(ErrorCode::kArgument,
@@ -131,16 +149,41 @@ void Trainer::load_state(const TensorMap& state) {
   }
 }
 
+void Trainer::share_state() {
+  if (group_.is_alone()) return;
+  TensorMap shared = state();  // sorted by name: in every process the same order
+  for (auto& [name, tensor] : shared) group_.broadcast({tensor});
+  load_state(shared);
+}
+
+const Tensor& Trainer::whole_labels(const Batch& batch) {
+  return batch.all_labels.defined() ? batch.all_labels : batch.labels;
+}
+
+double Trainer::part_of(const Batch& batch) {
+  return static_cast<double>(batch.images.size(0)) / static_cast<double>(whole_size(batch));
+}
+
 int64_t Trainer::num_attacked(const Batch& batch) const {
-  return std::llround(config_.loss.robust_fraction * static_cast<double>(batch.images.size(0)));
+  return std::llround(config_.loss.robust_fraction * static_cast<double>(whole_size(batch)));
+}
+
+std::vector<Rng> Trainer::own_streams(int64_t count, Rng& rng) const {
+  std::vector<Rng> streams;
+  for (int64_t i = 0; i < count; ++i) {
+    const Rng stream(rng.next());
+    if (group_.shard().has(i)) streams.push_back(stream);
+  }
+  return streams;
 }
 
 Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
   const auto& loss = config_.loss;
-  const int64_t attacked = num_attacked(batch);
-  if (attacked == 0 || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
+  if (loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
+  std::vector<Rng> streams = own_streams(num_attacked(batch), rng);
+  const auto attacked = static_cast<int64_t>(streams.size());
+  if (attacked == 0) return batch.images;
   FrozenWeights frozen(*model_.discriminator);
-  std::vector<Rng> streams = streams_from(rng, attacked);
   PgdOptions options;
   options.steps = loss.robust_steps;
   options.stop_when_won = false;  // training wants the full bound
@@ -152,19 +195,21 @@ Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
 
 Tensor Trainer::robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng) {
   const auto& loss = config_.loss;
-  const int64_t attacked = num_attacked(batch);
-  if (attacked == 0 || loss.robust_loss != RobustLoss::kTrades)
-    return torch::zeros({}, logits.options());
+  if (loss.robust_loss != RobustLoss::kTrades) return torch::zeros({}, logits.options());
+  const int64_t all_attacked = num_attacked(batch);
+  std::vector<Rng> streams = own_streams(all_attacked, rng);
+  const auto attacked = static_cast<int64_t>(streams.size());
+  if (attacked == 0) return torch::zeros({}, logits.options());
+  const double part = static_cast<double>(attacked) / static_cast<double>(all_attacked);
   const Victim victim = class_victim(model_);
   const Tensor clean = batch.images.slice(0, 0, attacked);
   Tensor worst;
   {
     FrozenWeights frozen(*model_.discriminator);
-    std::vector<Rng> streams = streams_from(rng, attacked);
     worst = divergence_attack(victim, robust_threat(), clean, streams, loss.robust_steps);
   }
   const Tensor answers = logits.slice(0, 0, attacked).slice(1, 0, model_.num_classes());
-  return loss.robust_beta *
+  return (part * loss.robust_beta) *
          divergence(answers, victim.logits(worst.contiguous(kChannelsLast))).mean();
 }
 
@@ -176,10 +221,12 @@ FrozenWeights::~FrozenWeights() {
   for (auto& parameter : parameters_) parameter.set_requires_grad(true);
 }
 
-std::unique_ptr<Trainer> make_trainer(Model model) {
+Tensor weighted(double weight, const Tensor& mean) { return weight == 1.0 ? mean : weight * mean; }
+
+std::unique_ptr<Trainer> make_trainer(Model model, const ProcessGroup& group) {
   if (model.config.model.kind == ModelKind::kCounterfactual)
-    return std::make_unique<CounterfactualTrainer>(std::move(model));
-  return std::make_unique<SupervisedTrainer>(std::move(model));
+    return std::make_unique<CounterfactualTrainer>(std::move(model), group);
+  return std::make_unique<SupervisedTrainer>(std::move(model), group);
 }
 
 }  // namespace flipside

@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "flipside/attack/threat_model.h"
+#include "flipside/core/process_group.h"
 #include "flipside/core/random.h"
 #include "flipside/data/dataset.h"
 #include "flipside/model/ema.h"
 #include "flipside/model/model.h"
 #include "flipside/train/adam.h"
+#include "flipside/train/gradient_sync.h"
 #include "flipside/train/schedule.h"
 
 namespace flipside {
@@ -20,11 +22,16 @@ using StepLosses = std::vector<std::pair<std::string, double>>;
 
 /// Owns the model, its optimisers, its averages and the step. Everything random in a step derives
 /// from (seed, step), so `state` is all that a resumed run needs.
+///
+/// In a group of processes each takes its `Shard` of the whole batch, and all take the same step:
+/// means over images are weighted by the process's part of them, so that gradients and losses add
+/// up over the processes to those of the whole batch (docs/equations.md, "Several processes").
 class Trainer {
  public:
   virtual ~Trainer() = default;
 
-  /// One optimisation step on a batch of training images.
+  /// One optimisation step on a batch of training images (in a group: on this process's share; the
+  /// losses are those of the whole).
   StepLosses step(const Batch& batch);
 
   /// Steps done, and to be done in all.
@@ -40,19 +47,22 @@ class Trainer {
   /// "state."; and back (throws `Error(kCheckpoint)` for a state that does not fit).
   TensorMap state() const;
   void load_state(const TensorMap& state);
+  /// Every process of the group takes the state of the first.
+  void share_state();
 
  protected:
-  Trainer(Model model, bool has_warmup);
+  Trainer(Model model, bool has_warmup, ProcessGroup group);
 
   /// A network in training, with what belongs to it.
   struct Learner {
     Learner(std::string name, torch::nn::Module& module, torch::nn::Module& averaged,
-            const TrainConfig& config);
+            const TrainConfig& config, const ProcessGroup& group);
     std::string name;
     torch::nn::Module* module;
     torch::nn::Module* averaged;
     Adam optimizer;
     Ema ema;
+    std::unique_ptr<GradientSync> sync;  ///< null in a process alone
     /// Gradient of `loss` into this network, one step at `lr`, average updated.
     void descend(const Tensor& loss, double lr);
   };
@@ -67,13 +77,21 @@ class Trainer {
   Tensor robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng);
   Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
 
-  /// Number of images of a batch that robust training attacks.
+  /// Labels of the whole batch, of which `batch` may be one process's share; how many they are.
+  static const Tensor& whole_labels(const Batch& batch);
+  static int64_t whole_size(const Batch& batch) { return whole_labels(batch).size(0); }
+  /// This process's part of the whole batch.
+  static double part_of(const Batch& batch);
+  /// Number of images of the whole batch that robust training attacks.
   int64_t num_attacked(const Batch& batch) const;
+  /// Random streams for this process's images among the `count` first of the whole batch.
+  std::vector<Rng> own_streams(int64_t count, Rng& rng) const;
   ThreatModel robust_threat() const { return {Norm::kLinf, config_.loss.robust_eps / 255.0}; }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
 
   Config config_;
+  ProcessGroup group_;
   Model model_;
   Model averaged_;
   Schedule schedule_;
@@ -99,7 +117,7 @@ class FrozenWeights {
 /// counterfactual methods trained (docs/equations.md, "Other methods").
 class CounterfactualTrainer : public Trainer {
  public:
-  explicit CounterfactualTrainer(Model model);
+  explicit CounterfactualTrainer(Model model, ProcessGroup group = {});
 
  private:
   StepLosses train_on(const Batch& batch) override;
@@ -110,9 +128,13 @@ class CounterfactualTrainer : public Trainer {
   struct Questions {
     int64_t own = 0;
     Tensor x, y, t;
-    Tensor targets;  ///< [N], for the whole batch
+    Tensor targets;  ///< [N], for all images
+    /// This process's part of all images of the whole batch, of its `own` and of its others.
+    double all_part = 1, own_part = 1, part = 1;
   };
   Questions draw_questions(const Batch& batch, Rng& rng) const;
+  /// How many of a whole batch of so many images are asked for their own class.
+  int64_t num_own(int64_t images) const;
   /// A class other than its own for each label [N].
   Tensor draw_targets(const Tensor& labels, Rng& rng) const;
   /// One step of what judges the counterfactuals (the discriminator, or a separate critic); gives
@@ -132,13 +154,17 @@ class CounterfactualTrainer : public Trainer {
 /// The yardsticks: the ordinary classifier (labels) and the segmenter (masks).
 class SupervisedTrainer : public Trainer {
  public:
-  explicit SupervisedTrainer(Model model);
+  explicit SupervisedTrainer(Model model, ProcessGroup group = {});
 
  private:
   StepLosses train_on(const Batch& batch) override;
 };
 
-/// The trainer for `model.config.model.kind`.
-std::unique_ptr<Trainer> make_trainer(Model model);
+/// `weight * mean`; the mean itself where the weight is 1, as it is in a process alone.
+Tensor weighted(double weight, const Tensor& mean);
+
+/// The trainer for `model.config.model.kind`. In a group, every process calls this with equal
+/// models; throws `Error(kConfig)` where `train.batch` has too few images for so many.
+std::unique_ptr<Trainer> make_trainer(Model model, const ProcessGroup& group = {});
 
 }  // namespace flipside

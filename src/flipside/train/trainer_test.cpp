@@ -3,38 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "flipside/core/error.h"
+#include "support/square_batches.h"
 
 namespace flipside {
 namespace {
-
-Config small_config() {
-  Config config;
-  config.data.size = 16;
-  config.model.generator_widths = {8, 16};
-  config.model.discriminator_widths = {8, 16};
-  config.model.residual_blocks = 1;
-  config.train.steps = 40;
-  config.train.discriminator_warmup = 3;
-  config.train.batch = 6;
-  return config;
-}
-
-/// Dark squares in class 0, none in class 1, at a place that follows from `step`.
-Batch square_batch(int64_t step, int64_t n = 6) {
-  Rng rng({99, uint64_t(step)});
-  Batch batch;
-  batch.images = torch::empty({n, 3, 16, 16}).contiguous(kChannelsLast);
-  batch.labels = torch::arange(n, torch::kInt64).remainder(2);
-  batch.masks = torch::zeros({n, 1, 16, 16});
-  for (int64_t i = 0; i < n; ++i) {
-    batch.images[i].fill_(rng.uniform(0.5, 0.8));
-    if (batch.labels[i].item<int64_t>() != 0) continue;
-    const int64_t y = rng.below(12), x = rng.below(12);
-    batch.images[i].slice(1, y, y + 4).slice(2, x, x + 4).fill_(0.1);
-    batch.masks[i].slice(1, y, y + 4).slice(2, x, x + 4).fill_(1.0);
-  }
-  return batch;
-}
 
 std::unique_ptr<Trainer> make(const Config& config) {
   return make_trainer(make_model(config, {"bad", "good"}, 1));
@@ -52,7 +24,7 @@ void expect_equal_states(const TensorMap& a, const TensorMap& b) {
 }
 
 TEST(Trainer, WarmUpLeavesTheGeneratorAlone) {
-  auto trainer = make(small_config());
+  auto trainer = make(square_config());
   const TensorMap before = [&] {
     TensorMap copy;
     for (const auto& [name, tensor] : trainer->state()) copy[name] = tensor.clone();
@@ -69,7 +41,7 @@ TEST(Trainer, WarmUpLeavesTheGeneratorAlone) {
 
 TEST(Trainer, StateContinuesBitwise) {
   for (const bool factorised : {false, true}) {
-    Config config = small_config();
+    Config config = square_config();
     config.loss.cycles = 1;
     config.loss.robust_fraction = 0.5;
     if (factorised) config.model.fake_head = FakeHead::kFactorised;
@@ -88,7 +60,7 @@ TEST(Trainer, StateContinuesBitwise) {
 
 TEST(Trainer, TradesContinuesBitwiseToo) {
   for (const ModelKind kind : {ModelKind::kCounterfactual, ModelKind::kClassifier}) {
-    Config config = small_config();
+    Config config = square_config();
     config.model.kind = kind;
     config.loss.robust_fraction = 0.5;
     config.loss.robust_loss = RobustLoss::kTrades;
@@ -111,7 +83,7 @@ TEST(Trainer, TradesContinuesBitwiseToo) {
 
 TEST(Trainer, BFloat16TakesNearlyTheSameSteps) {
   const auto losses_of = [](Precision precision) {
-    Config config = small_config();
+    Config config = square_config();
     config.train.precision = precision;
     auto trainer = make(config);
     std::vector<double> losses;
@@ -127,7 +99,7 @@ TEST(Trainer, BFloat16TakesNearlyTheSameSteps) {
 }
 
 TEST(Trainer, StateOfAnotherShapeIsRefused) {
-  Config config = small_config();
+  Config config = square_config();
   auto trainer = make(config);
   const TensorMap state = trainer->state();
   config.model.generator_widths = {8, 24};
@@ -137,7 +109,7 @@ TEST(Trainer, StateOfAnotherShapeIsRefused) {
 }
 
 TEST(Trainer, EveryVariantTakesStepsAndTrainsBothNetworks) {
-  std::vector<Config> variants(6, small_config());
+  std::vector<Config> variants(6, square_config());
   variants[0].model.output = GeneratorOutput::kResidual;
   variants[1].model.output = GeneratorOutput::kDirect;
   variants[2].loss.adversarial = AdversarialLoss::kHinge;
@@ -163,7 +135,7 @@ TEST(Trainer, EveryVariantTakesStepsAndTrainsBothNetworks) {
 
 TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt) {
   for (const auto critic : {Critic::kSeparate, Critic::kNone}) {
-    Config config = small_config();
+    Config config = square_config();
     config.model.critic = critic;
     config.loss.adversarial = AdversarialLoss::kLeastSquares;
     config.train.discriminator_warmup = 1;
@@ -182,7 +154,7 @@ TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt
 }
 
 TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
-  Config config = small_config();
+  Config config = square_config();
   config.train.discriminator_warmup = 0;
   auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
   Batch batch = square_batch(0);
@@ -192,7 +164,7 @@ TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
 
 TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
   for (const auto kind : {ModelKind::kClassifier, ModelKind::kSegmenter}) {
-    Config config = small_config();
+    Config config = square_config();
     config.model.kind = kind;
     config.train.steps = 80;
     config.train.lr_classifier = 3e-3;
@@ -206,7 +178,7 @@ TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
 }
 
 TEST(Trainer, NonFiniteLossIsAnErrorThatNamesTheRemedy) {
-  auto trainer = make(small_config());
+  auto trainer = make(square_config());
   Batch batch = square_batch(0);
   batch.images.fill_(std::nan(""));
   try {
