@@ -1,23 +1,28 @@
-// Time from images in memory to class, counterfactual, saliency and mask, with the networks of the
-// defaults, untrained.
+// Time from images in memory to class, counterfactual, saliency and mask, and of loading a model,
+// with the networks of the defaults, untrained.
 
 #include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <unistd.h>
 
+#include "flipside/core/device.h"
 #include "flipside/explain/explainer.h"
+#include "subjects.h"
 
 namespace flipside {
 namespace {
 
 void explain(benchmark::State& state) {
   const int64_t size = state.range(0), batch = state.range(1);
-  Config config;
-  config.data.size = size;
-  const Explainer explainer(make_model(config, {"crack", "intact"}, /*reference_class=*/1));
-  const Tensor images = torch::rand({batch, 3, size, size}).contiguous(kChannelsLast);
+  const Explainer explainer(bench_model(size, batch, Precision::kFloat32));
+  const Tensor images = random_batch(size, batch).images;
   for (int i = 0; i < 3; ++i) explainer.explain(images);
+  const int64_t faults = minor_page_faults();
   for (auto _ : state) benchmark::DoNotOptimize(explainer.explain(images));
-  state.counters["img/s"] = benchmark::Counter(static_cast<double>(state.iterations() * batch),
-                                               benchmark::Counter::kIsRate);
+  const auto runs = static_cast<double>(state.iterations());
+  state.counters["img/s"] =
+      benchmark::Counter(runs * static_cast<double>(batch), benchmark::Counter::kIsRate);
+  state.counters["faults/run"] = static_cast<double>(minor_page_faults() - faults) / runs;
 }
 
 BENCHMARK(explain)
@@ -28,6 +33,15 @@ BENCHMARK(explain)
     ->Unit(benchmark::kMillisecond)
     ->MeasureProcessCPUTime()
     ->UseRealTime();
+
+void model_loading(benchmark::State& state) {
+  const fs::path path = fs::temp_directory_path() /
+                        fmt::format("flipside_bench_{}.safetensors", static_cast<int>(getpid()));
+  save_checkpoint(path, bench_model(64, 1, Precision::kFloat32));
+  for (auto _ : state) benchmark::DoNotOptimize(load_model(path));
+  fs::remove(path);
+}
+BENCHMARK(model_loading)->Unit(benchmark::kMillisecond)->UseRealTime();
 
 }  // namespace
 }  // namespace flipside

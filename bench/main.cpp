@@ -1,9 +1,27 @@
+// flipside_bench [Google Benchmark's options]   the benchmarks
+// flipside_bench --limits                       what the machine's convolutions allow, and the
+// share flipside_bench --operators SIZE BATCH float32|bfloat16    where a training step's time goes
+
 #include <benchmark/benchmark.h>
 
+#include <cstdlib>
+#include <string>
+
 #include "flipside/core/device.h"
+#include "limits.h"
 
 int main(int argc, char** argv) {
   flipside::configure_runtime();
+  const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "--limits") {
+    flipside::print_limits();
+    return 0;
+  }
+  if (mode == "--operators" && argc == 5) {
+    flipside::print_operators(std::atoll(argv[2]), std::atoll(argv[3]),
+                              argv[4] == std::string("bfloat16"));
+    return 0;
+  }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   benchmark::RunSpecifiedBenchmarks();

@@ -4,32 +4,14 @@
 #include <benchmark/benchmark.h>
 
 #include "flipside/core/device.h"
-#include "flipside/train/trainer.h"
+#include "subjects.h"
 
 namespace flipside {
 namespace {
 
-Config bench_config(int64_t size, int64_t batch, Precision precision) {
-  Config config;
-  config.train.precision = precision;
-  config.data.size = size;
-  config.train.batch = batch;
-  config.train.discriminator_warmup = 0;
-  return config;
-}
-
-Batch random_batch(int64_t size, int64_t batch) {
-  Batch data;
-  data.images = torch::rand({batch, 3, size, size}).contiguous(kChannelsLast);
-  data.labels = torch::arange(batch, torch::kInt64).remainder(2);
-  data.indices = torch::arange(batch, torch::kInt64);
-  return data;
-}
-
 void measure_steps(benchmark::State& state, Precision precision) {
   const int64_t size = state.range(0), batch = state.range(1);
-  CounterfactualTrainer trainer(
-      make_model(bench_config(size, batch, precision), {"crack", "intact"}, 1));
+  CounterfactualTrainer trainer(bench_model(size, batch, precision));
   const Batch data = random_batch(size, batch);
   for (int i = 0; i < 3; ++i) trainer.step(data);
   const int64_t faults = minor_page_faults();

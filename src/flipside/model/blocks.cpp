@@ -28,6 +28,10 @@ ActivationType::ActivationType(at::ScalarType type) : before_(activation_type) {
 
 ActivationType::~ActivationType() { activation_type = before_; }
 
+at::ScalarType activation_type_for(const Tensor& x) {
+  return activation_type == at::kFloat ? x.scalar_type() : activation_type;
+}
+
 Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x) {
   if (activation_type == at::kFloat) return layer(x);
   const auto& options = layer->options;
@@ -42,7 +46,7 @@ void to_channels_last(torch::nn::Module& module) {
     if (parameter.dim() == 4) parameter.set_data(parameter.data().contiguous(kChannelsLast));
 }
 
-Tensor normalise(const Tensor& images) { return (images * 2 - 1).contiguous(kChannelsLast); }
+Tensor normalise(const Tensor& images) { return (images * 2).sub_(1).contiguous(kChannelsLast); }
 
 Tensor average_and_max(const Tensor& x) {
   const at::ScalarType type = full_type(x);
@@ -94,7 +98,8 @@ ResidualBlockImpl::ResidualBlockImpl(int64_t channels)
       norm_(register_module("norm", NormAct(channels, /*slope=*/1.0))) {}
 
 Tensor ResidualBlockImpl::forward(const Tensor& x) {
-  return torch::leaky_relu(x + norm_(convolve(second_, first_(x))), kSlope);
+  // In place: neither node needs what it gave.
+  return torch::leaky_relu_(norm_(convolve(second_, first_(x))).add_(x), kSlope);
 }
 
 EncoderImpl::EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_blocks) {

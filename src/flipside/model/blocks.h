@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "flipside/core/torch.h"
@@ -35,6 +36,24 @@ Tensor upsample_concat(const Tensor& x, const Tensor& skip);
 /// The same, composed: the oracle of the tests, and the path for everything else.
 Tensor upsample_concat_composed(const Tensor& x, const Tensor& skip);
 
+/// The first layer of the discriminators in one pass: `images` [N,3,H,W] in [0,1], normalised as
+/// `normalise` does and padded by zeros, a 3x3 convolution by `weight` [C,3,3,3] and `bias` [C],
+/// LeakyReLU: [N,C,H,W] channels_last of this thread's activation type. On the CPU, with float32
+/// arguments and C a multiple of 8, one custom autograd node that computes in float32 and does not
+/// depend on the number of threads: libtorch's convolutions reach a fifth of their usual speed with
+/// three channels. Elsewhere, and for second derivatives, composed of libtorch's operators.
+Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias, double slope);
+/// The same, composed: the oracle of the tests, and the path for everything else.
+Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Tensor& bias,
+                           double slope);
+
+/// The generator's output with attention: `image` [N,3,H,W] and `raw` [N,4,H,W] give
+/// clamp(image + attention * tanh(raw_0..2), 0, 1) and attention [N,1,H,W] = sigmoid(raw_3). On the
+/// CPU in float32 one custom autograd node, elsewhere composed of libtorch's operators.
+std::pair<Tensor, Tensor> add_attended_change(const Tensor& image, const Tensor& raw);
+/// The same, composed: the oracle of the tests, and the path for everything else.
+std::pair<Tensor, Tensor> add_attended_change_composed(const Tensor& image, const Tensor& raw);
+
 /// LeakyReLU's slope in every network here.
 constexpr double kSlope = 0.1;
 
@@ -59,6 +78,10 @@ class ActivationType {
  private:
   at::ScalarType before_;
 };
+
+/// What this thread's networks convolve in, given the type of a layer's input: a network of float64
+/// keeps its type.
+at::ScalarType activation_type_for(const Tensor& x);
 
 /// `layer` of `make_conv` applied to `x` in this thread's activation type.
 Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x);

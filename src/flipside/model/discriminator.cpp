@@ -23,7 +23,7 @@ Tensor DiscriminatorImpl::pooled(const Tensor& x, std::vector<Tensor>* activatio
     if (activations) activations->push_back(h);
     return h;
   };
-  Tensor h = keep(torch::leaky_relu(convolve(stem_, normalise(x)), kSlope));
+  Tensor h = keep(image_conv(x, stem_->weight, stem_->bias, kSlope));
   for (auto& level : levels_) h = keep(level(h));
   return average_and_max(keep(last_(h)));
 }

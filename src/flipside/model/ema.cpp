@@ -18,8 +18,7 @@ void Ema::update(const torch::nn::Module& module) {
   const auto t = static_cast<double>(updates_++);
   const double decay = std::min(decay_, (1 + t) / (10 + t));
   const auto parameters = module.parameters();
-  at::_foreach_mul_(averages_, decay);
-  at::_foreach_add_(averages_, parameters, 1 - decay);
+  for (size_t i = 0; i < averages_.size(); ++i) averages_[i].lerp_(parameters[i], 1 - decay);
 }
 
 void Ema::copy_to(torch::nn::Module& module) const {

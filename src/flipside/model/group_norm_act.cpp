@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 
 #include <cmath>
 
@@ -252,6 +253,7 @@ class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
                         const Tensor& bias, int64_t groups, double slope, double eps) {
+    RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
     Call call{Layout(x, groups),
               x,
               gain.contiguous(),

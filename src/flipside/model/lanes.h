@@ -4,11 +4,12 @@
 
 // What the kernels' loops over channels are written with. For their own files only.
 
-// Compiled once for any x86-64 and once for AVX2, chosen when the program starts. (The choice runs
-// before the sanitizers' own start, so their builds go without.)
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+// Compiled once for any x86-64, once for AVX2 with FMA and once for AVX-512, chosen when the
+// program starts. (The choice runs before the sanitizers' own start, so their builds go without.)
+#if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
-#define FLIPSIDE_CLONES __attribute__((target_clones("avx2", "default")))
+#define FLIPSIDE_CLONES \
+  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FLIPSIDE_CLONES
 #endif
@@ -25,25 +26,71 @@ constexpr int64_t kLanes = 8;
 
 using BFloatBits = uint16_t;
 
-// Eight floats at any address; GCC and Clang split it where registers are narrower.
+// Eight floats at any address, and sixteen, and four; GCC and Clang split them where registers are
+// narrower.
 typedef float Lanes __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef float WideLanes __attribute__((vector_size(8 * kLanes), aligned(4), may_alias));
+typedef float FewLanes __attribute__((vector_size(2 * kLanes), aligned(4), may_alias));
 
 typedef uint32_t Words __attribute__((vector_size(4 * kLanes)));
+typedef uint32_t WideWords __attribute__((vector_size(8 * kLanes)));
 typedef uint16_t HalfWords __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
+typedef uint16_t WideHalfWords __attribute__((vector_size(4 * kLanes), aligned(2), may_alias));
 
-FLIPSIDE_INLINE Lanes load(const float* p) { return *reinterpret_cast<const Lanes*>(p); }
-FLIPSIDE_INLINE void store(float* p, Lanes value) { *reinterpret_cast<Lanes*>(p) = value; }
+/// Names of the widths for templates (vector types themselves lose their attributes there).
+struct Eight {
+  static constexpr int64_t kCount = kLanes;
+  using Floats = Lanes;
+  using Bits = Words;
+  using HalfBits = HalfWords;
+};
+struct Sixteen {
+  static constexpr int64_t kCount = 2 * kLanes;
+  using Floats = WideLanes;
+  using Bits = WideWords;
+  using HalfBits = WideHalfWords;
+};
+
+template <typename Width>
+FLIPSIDE_INLINE typename Width::Floats load_as(const float* p) {
+  return *reinterpret_cast<const typename Width::Floats*>(p);
+}
+template <typename Width>
+FLIPSIDE_INLINE void store_as(float* p, typename Width::Floats value) {
+  *reinterpret_cast<typename Width::Floats*>(p) = value;
+}
 
 // bfloat16 is the upper half of a float.
-FLIPSIDE_INLINE Lanes load(const BFloatBits* p) {
-  const HalfWords bits = *reinterpret_cast<const HalfWords*>(p);
-  return (Lanes)(__builtin_convertvector(bits, Words) << 16);
+template <typename Width>
+FLIPSIDE_INLINE typename Width::Floats load_as(const BFloatBits* p) {
+  using Bits = typename Width::Bits;
+  const auto bits = *reinterpret_cast<const typename Width::HalfBits*>(p);
+  return (typename Width::Floats)(__builtin_convertvector(bits, Bits) << 16);
 }
 /// Rounds to the nearest, ties to even. (The NaN that arithmetic makes stays one.)
-FLIPSIDE_INLINE void store(BFloatBits* p, Lanes value) {
-  const Words bits = (Words)value;
-  const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  *reinterpret_cast<HalfWords*>(p) = __builtin_convertvector(rounded, HalfWords);
+template <typename Width>
+FLIPSIDE_INLINE void store_as(BFloatBits* p, typename Width::Floats value) {
+  using HalfBits = typename Width::HalfBits;
+  const auto bits = (typename Width::Bits)value;
+  const auto rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  *reinterpret_cast<HalfBits*>(p) = __builtin_convertvector(rounded, HalfBits);
+}
+
+template <typename Value>
+FLIPSIDE_INLINE Lanes load(const Value* p) {
+  return load_as<Eight>(p);
+}
+template <typename Value>
+FLIPSIDE_INLINE void store(Value* p, Lanes value) {
+  store_as<Eight>(p, value);
+}
+
+/// Runs `kernel.tile<Width>(c)` over all channels, sixteen at a time from c on, or eight.
+template <typename Kernel>
+FLIPSIDE_INLINE void for_widths(const Kernel& kernel, int64_t channels) {
+  int64_t c = 0;
+  for (; c + Sixteen::kCount <= channels; c += Sixteen::kCount) kernel.template tile<Sixteen>(c);
+  for (; c + Eight::kCount <= channels; c += Eight::kCount) kernel.template tile<Eight>(c);
 }
 
 /// Runs `kernel.tile<V>(c)` over all channels, V * kLanes of them at a time from c on: so many fit

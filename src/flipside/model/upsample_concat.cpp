@@ -1,4 +1,5 @@
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 
 #include <algorithm>
 #include <cstring>
@@ -105,6 +106,7 @@ Tensor skip_backward(const UpsampleSizes& s, const Tensor& dy) {
 class UpsampleConcat : public torch::autograd::Function<UpsampleConcat> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& skip) {
+    RECORD_FUNCTION("flipside::upsample_concat", std::vector<c10::IValue>{});
     context->save_for_backward({x, skip});
     return x.scalar_type() == at::kFloat ? upsample_forward<float>(x, skip)
                                          : upsample_forward<BFloatBits>(x, skip);

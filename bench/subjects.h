@@ -1,0 +1,31 @@
+#pragma once
+
+#include "flipside/train/trainer.h"
+
+namespace flipside {
+
+/// What the benchmarks measure: the networks and losses of the defaults on random images, in the
+/// joint steps, with all penalties.
+inline Config bench_config(int64_t size, int64_t batch, Precision precision) {
+  Config config;
+  config.train.precision = precision;
+  config.data.size = size;
+  config.train.batch = batch;
+  config.train.discriminator_warmup = 0;
+  return config;
+}
+
+inline Model bench_model(int64_t size, int64_t batch, Precision precision) {
+  return make_model(bench_config(size, batch, precision), {"crack", "intact"},
+                    /*reference_class=*/1);
+}
+
+inline Batch random_batch(int64_t size, int64_t batch) {
+  Batch data;
+  data.images = torch::rand({batch, 3, size, size}).contiguous(kChannelsLast);
+  data.labels = torch::arange(batch, torch::kInt64).remainder(2);
+  data.indices = torch::arange(batch, torch::kInt64);
+  return data;
+}
+
+}  // namespace flipside

@@ -1,0 +1,161 @@
+#include "flipside/model/image_conv_kernels.h"
+
+#include <algorithm>
+
+namespace flipside::kernels {
+namespace {
+
+constexpr int64_t kPixelsAtOnce = 8;  // their sums fit the registers
+
+template <typename Value>
+struct ImageConvRow {
+  const float* const* rows;
+  const float *weights, *bias;
+  float slope;
+  int64_t width, channels;
+  Value* y;
+
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    int64_t p = 0;
+    for (; p + kPixelsAtOnce <= width; p += kPixelsAtOnce) pixels<Width, kPixelsAtOnce>(p, c);
+    for (; p < width; ++p) pixels<Width, 1>(p, c);
+  }
+
+ private:
+  template <typename Width, int P>
+  FLIPSIDE_INLINE void pixels(int64_t p, int64_t c) const {
+    typename Width::Floats sum[P];
+    for (int i = 0; i < P; ++i) sum[i] = load_as<Width>(bias + c);
+    const float* weight = weights + c;
+    for (int row = 0; row < 3; ++row) {
+      const float* x = rows[row] + p * kColours;
+      for (int tap = 0; tap < kRowTaps; ++tap, weight += channels) {
+        const auto w = load_as<Width>(weight);
+        for (int i = 0; i < P; ++i) sum[i] += x[i * kColours + tap] * w;
+      }
+    }
+    for (int i = 0; i < P; ++i)
+      store_as<Width>(y + (p + i) * channels + c, sum[i] > 0 ? sum[i] : sum[i] * slope);
+  }
+};
+
+template <typename Value>
+FLIPSIDE_INLINE void undo_activation(const Value* dy, const Value* y, float slope, int64_t count,
+                                     float* dz) {
+  int64_t i = 0;
+  for (; i + Sixteen::kCount <= count; i += Sixteen::kCount) {
+    const auto g = load_as<Sixteen>(dy + i);
+    store_as<Sixteen>(dz + i, load_as<Sixteen>(y + i) > 0 ? g : g * slope);
+  }
+  for (; i < count; i += kLanes) {
+    const auto g = load(dy + i);
+    store(dz + i, load(y + i) > 0 ? g : g * slope);
+  }
+}
+
+struct WeightGradient {
+  const float* const* rows;
+  const float* dz;
+  int64_t width, channels;
+  float *dweights, *dbias;
+
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    typename Width::Floats whole = {};
+    for (int64_t p = 0; p < width; ++p) whole += load_as<Width>(dz + p * channels + c);
+    add<Width>(dbias + c, whole);
+    for (int row = 0; row < 3; ++row) {
+      typename Width::Floats sum[kRowTaps] = {};
+      for (int64_t p = 0; p < width; ++p) {
+        const auto g = load_as<Width>(dz + p * channels + c);
+        for (int tap = 0; tap < kRowTaps; ++tap) sum[tap] += rows[row][p * kColours + tap] * g;
+      }
+      for (int tap = 0; tap < kRowTaps; ++tap)
+        add<Width>(dweights + (row * kRowTaps + tap) * channels + c, sum[tap]);
+    }
+  }
+
+ private:
+  template <typename Width>
+  FLIPSIDE_INLINE static void add(float* to, typename Width::Floats value) {
+    store_as<Width>(to, load_as<Width>(to) + value);
+  }
+};
+
+template <int P>
+FLIPSIDE_INLINE void spread_pixels(const float* dz, const float* weights, int64_t channels,
+                                   float* taps) {
+  WideLanes low[P] = {}, high[P] = {};
+  for (int64_t c = 0; c < channels; ++c) {
+    const auto first = load_as<Sixteen>(weights + c * kPaddedTaps);
+    const auto second = load_as<Sixteen>(weights + c * kPaddedTaps + Sixteen::kCount);
+    for (int i = 0; i < P; ++i) {
+      low[i] += dz[i * channels + c] * first;
+      high[i] += dz[i * channels + c] * second;
+    }
+  }
+  for (int i = 0; i < P; ++i) {
+    store_as<Sixteen>(taps + i * kPaddedTaps, low[i]);
+    store_as<Sixteen>(taps + i * kPaddedTaps + Sixteen::kCount, high[i]);
+  }
+}
+
+}  // namespace
+
+FLIPSIDE_CLONES void pad_row(const float* pixels, int64_t width, float* padded) {
+  std::fill(padded, padded + kColours, 0.0F);
+  float* inside = padded + kColours;
+  const int64_t count = width * kColours;
+  for (int64_t i = 0; i < count; ++i) inside[i] = pixels ? pixels[i] * 2 - 1 : 0.0F;
+  std::fill(inside + count, inside + count + kColours, 0.0F);
+}
+
+FLIPSIDE_CLONES void image_conv_row(const float* const rows[3], const float* weights,
+                                    const float* bias, float slope, int64_t width, int64_t channels,
+                                    float* y) {
+  for_widths(ImageConvRow<float>{rows, weights, bias, slope, width, channels, y}, channels);
+}
+FLIPSIDE_CLONES void image_conv_row(const float* const rows[3], const float* weights,
+                                    const float* bias, float slope, int64_t width, int64_t channels,
+                                    BFloatBits* y) {
+  for_widths(ImageConvRow<BFloatBits>{rows, weights, bias, slope, width, channels, y}, channels);
+}
+
+FLIPSIDE_CLONES void before_activation(const float* dy, const float* y, float slope, int64_t count,
+                                       float* dz) {
+  undo_activation(dy, y, slope, count, dz);
+}
+FLIPSIDE_CLONES void before_activation(const BFloatBits* dy, const BFloatBits* y, float slope,
+                                       int64_t count, float* dz) {
+  undo_activation(dy, y, slope, count, dz);
+}
+
+FLIPSIDE_CLONES void add_weight_gradient(const float* const rows[3], const float* dz, int64_t width,
+                                         int64_t channels, float* dweights, float* dbias) {
+  for_widths(WeightGradient{rows, dz, width, channels, dweights, dbias}, channels);
+}
+
+FLIPSIDE_CLONES void spread_to_taps(const float* dz, const float* weights, int64_t width,
+                                    int64_t channels, float* taps) {
+  constexpr int kAtOnce = 4;
+  int64_t p = 0;
+  for (; p + kAtOnce <= width; p += kAtOnce)
+    spread_pixels<kAtOnce>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
+  for (; p < width; ++p)
+    spread_pixels<1>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
+}
+
+FLIPSIDE_CLONES void gather_from_taps(const float* const taps[3], int64_t width, float* dimage) {
+  for (int64_t x = 0; x < width; ++x) {
+    FewLanes sum = {};
+    for (int row = 0; row < 3; ++row)
+      for (int column = 0; column < 3; ++column)
+        sum += *reinterpret_cast<const FewLanes*>(taps[row] + (x + 2 - column) * kPaddedTaps +
+                                                  row * kRowTaps + column * kColours);
+    for (int colour = 0; colour < kColours; ++colour)  // of x, not of 2 x - 1
+      dimage[x * kColours + colour] = 2 * sum[colour];
+  }
+}
+
+}  // namespace flipside::kernels
