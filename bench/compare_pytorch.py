@@ -4,8 +4,10 @@
 Needs Debian's python3-torch and a release build:
     python3 bench/compare_pytorch.py build/release/bench/flipside_bench
 
-Same networks, losses, batch, optimiser, averaging and threads on both sides; PyTorch gets
-channels_last. Prints milliseconds per step and the ratio PyTorch / flipside (above 1: flipside is
+Same networks, losses, batch, optimiser and averaging on both sides. PyTorch runs twice, in processes
+of its own: with its best settings (the same threads, channels_last, and a C library that keeps freed
+memory, on huge pages), and unconfigured (its own number of threads, default layout, default
+allocator). Prints milliseconds per step and the ratios PyTorch / flipside (above 1: flipside is
 faster), round by round.
 """
 
@@ -14,6 +16,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 
 import torch
@@ -111,8 +114,8 @@ class Discriminator(nn.Module):
 class Step:
     """The joint step with the default weights, penalties at full strength."""
 
-    def __init__(self, size, batch):
-        layout = {"memory_format": torch.channels_last}
+    def __init__(self, size, batch, layout):
+        layout = {"memory_format": layout}
         self.g, self.d = Generator().to(**layout), Discriminator().to(**layout)
         self.g_opt = torch.optim.Adam(self.g.parameters(), lr=1e-3, betas=(0.5, 0.99))
         self.d_opt = torch.optim.Adam(self.d.parameters(), lr=4e-4, betas=(0.5, 0.99))
@@ -154,8 +157,20 @@ class Step:
         return d_loss.item() + g_loss.item()
 
 
-def time_pytorch(size, batch, seconds):
-    step = Step(size, batch)
+# What the C library takes from the environment: never give memory back, ask for huge pages.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
+
+def measure_pytorch(size, batch, seconds, threads):
+    """Prints the median step in milliseconds; `threads` 0: unconfigured."""
+    if threads:
+        torch.set_num_threads(threads)
+    step = Step(size, batch, torch.channels_last if threads else torch.contiguous_format)
     for _ in range(3):
         step()
     times, end = [], time.perf_counter() + seconds
@@ -163,7 +178,14 @@ def time_pytorch(size, batch, seconds):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    print(1e3 * statistics.median(times))
+
+
+def time_pytorch(size, batch, seconds, threads):
+    environment = {**os.environ, **(ALLOCATOR if threads else {})}
+    command = [sys.executable, __file__, "--measure", *map(str, (size, batch, seconds, threads))]
+    return float(subprocess.run(command, env=environment, check=True,
+                                stdout=subprocess.PIPE).stdout)
 
 
 def time_flipside(program, size, batch, seconds):
@@ -172,26 +194,32 @@ def time_flipside(program, size, batch, seconds):
         [program, f"--benchmark_filter={name}", "--benchmark_format=json",
          f"--benchmark_min_time={seconds}"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-    return json.loads(output)["benchmarks"][0]["real_time"]
+    return json.loads(output)["benchmarks"][0]["median_ms"]
 
 
 def main():
+    if sys.argv[1:2] == ["--measure"]:
+        size, batch, seconds, threads = map(float, sys.argv[2:])
+        return measure_pytorch(int(size), int(batch), seconds, int(threads))
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program", help="flipside_bench of a release build")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="per measurement")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     for size, batch in ((64, 32), (128, 16)):
-        ratios = []
+        best, plain = [], []
         for i in range(arguments.rounds):
-            theirs = time_pytorch(size, batch, arguments.seconds)
+            tuned = time_pytorch(size, batch, arguments.seconds, arguments.threads)
+            untuned = time_pytorch(size, batch, arguments.seconds, 0)
             ours = time_flipside(arguments.program, size, batch, arguments.seconds)
-            ratios.append(theirs / ours)
-            print(f"{size} px, batch {batch}, round {i + 1}: PyTorch {theirs:.0f} ms, "
-                  f"flipside {ours:.0f} ms, ratio {ratios[-1]:.2f}", flush=True)
-        print(f"{size} px, batch {batch}: median ratio {statistics.median(ratios):.2f}")
+            best.append(tuned / ours)
+            plain.append(untuned / ours)
+            print(f"{size} px, batch {batch}, round {i + 1}: PyTorch {tuned:.0f} ms, unconfigured "
+                  f"{untuned:.0f} ms, flipside {ours:.0f} ms, ratios {best[-1]:.2f} and "
+                  f"{plain[-1]:.2f}", flush=True)
+        print(f"{size} px, batch {batch}: median ratios {statistics.median(best):.2f} and "
+              f"{statistics.median(plain):.2f}")
 
 
 if __name__ == "__main__":

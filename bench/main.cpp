@@ -17,6 +17,10 @@ int main(int argc, char** argv) {
     flipside::print_limits();
     return 0;
   }
+  if (mode == "--memory" && argc == 3) {
+    flipside::print_memory(std::atoll(argv[2]));
+    return 0;
+  }
   if (mode == "--operators" && argc == 5) {
     flipside::print_operators(std::atoll(argv[2]), std::atoll(argv[3]),
                               argv[4] == std::string("bfloat16"));

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <unistd.h>
+
+#include <fstream>
+
 #include "flipside/train/trainer.h"
 
 namespace flipside {
@@ -26,6 +30,13 @@ inline Batch random_batch(int64_t size, int64_t batch) {
   data.labels = torch::arange(batch, torch::kInt64).remainder(2);
   data.indices = torch::arange(batch, torch::kInt64);
   return data;
+}
+
+/// Resident memory of this process now, in MB.
+inline double resident_megabytes() {
+  int64_t whole = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> whole >> resident;
+  return 1e-6 * static_cast<double>(resident * sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace flipside

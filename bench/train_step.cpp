@@ -3,6 +3,9 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "flipside/core/device.h"
 #include "subjects.h"
 
@@ -15,11 +18,21 @@ void measure_steps(benchmark::State& state, Precision precision) {
   const Batch data = random_batch(size, batch);
   for (int i = 0; i < 3; ++i) trainer.step(data);
   const int64_t faults = minor_page_faults();
-  for (auto _ : state) trainer.step(data);
+  std::vector<double> times;
+  for (auto _ : state) {
+    const auto start = std::chrono::steady_clock::now();
+    trainer.step(data);
+    times.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
+            .count());
+  }
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
+  state.counters["median_ms"] = times[times.size() / 2];
   const auto steps = static_cast<double>(state.iterations());
   state.counters["img/s"] =
       benchmark::Counter(steps * static_cast<double>(batch), benchmark::Counter::kIsRate);
   state.counters["faults/step"] = static_cast<double>(minor_page_faults() - faults) / steps;
+  state.counters["MB"] = resident_megabytes();
   state.counters["peak_MB"] = static_cast<double>(peak_memory()) / 1e6;
 }
 

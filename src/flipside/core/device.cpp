@@ -16,8 +16,9 @@ namespace {
 /// that heap with huge pages: a tensor that is used again then costs neither page faults nor,
 /// while it is read, misses of the address cache. The heap's address range is reserved ahead, since
 /// the kernel must be asked for huge pages before memory is touched; memory is only used when it
-/// is.
+/// is. (A sanitizer brings its own heap.)
 void keep_one_heap() {
+#if !defined(__SANITIZE_ADDRESS__)
   constexpr int64_t kReserve = int64_t{4} << 30;  // bytes; beyond them pages are small
   mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_MAX, 0);
@@ -33,6 +34,7 @@ void keep_one_heap() {
   const auto first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
   const auto last = reinterpret_cast<uintptr_t>(end);
   if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
 }
 
 }  // namespace

@@ -133,11 +133,11 @@ Tensor CounterfactualTrainer::cycle_loss(const Questions& ask, const Tensor& x_c
 }
 
 Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions& ask,
-                                            const Tensor& made, const Tensor& x_cf) {
+                                            const Tensor& own, const Tensor& x_cf) {
   if (config_.loss.idempotence)
     return mean_absolute_error(model_.generator->forward(x_cf, ask.t).counterfactual, x_cf);
-  if (ask.own == 0) return torch::zeros({}, made.options());
-  return mean_absolute_error(made.slice(0, 0, ask.own), batch.images.slice(0, 0, ask.own));
+  if (ask.own == 0) return torch::zeros({}, own.options());
+  return mean_absolute_error(own, batch.images.slice(0, 0, ask.own));
 }
 
 StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
@@ -147,14 +147,17 @@ StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
   Generator& G = model_.generator;
   const Questions ask = draw_questions(batch, rng);
   const GeneratorResult made = G->forward(batch.images, ask.targets);
-  const Tensor x_cf = made.counterfactual.slice(0, ask.own);
+  // One node for both parts: two slices would each fill a gradient of the whole with zeros.
+  const auto parts =
+      made.counterfactual.split_with_sizes({ask.own, batch.images.size(0) - ask.own});
+  const Tensor& x_cf = parts[1];
   const double d_loss = train_critic(batch, ask, x_cf, rng);
 
   FrozenWeights frozen(*model_.discriminator);
   const Tensor zero = torch::zeros({}, x_cf.options());
   const Tensor adv = deception_loss(x_cf, ask.t);                                           // (2)
   const Tensor cyc = cycle_loss(ask, x_cf);                                                 // (3)
-  const Tensor id = identity_loss(batch, ask, made.counterfactual, x_cf);                   // (4)
+  const Tensor id = identity_loss(batch, ask, parts[0], x_cf);                              // (4)
   const Tensor prox = mean_absolute_error(x_cf, ask.x);                                     // (5)
   const Tensor tv = weight.lambda_tv > 0 ? change_variation(ask.x, x_cf) : zero;            // (5)
   const Tensor sparse = made.attention.defined() ? made.attention.slice(0, ask.own).mean()  // (5)

@@ -143,7 +143,8 @@ class CounterfactualTrainer : public Trainer {
   Tensor discriminator_loss(const Batch& batch, const Questions& ask, const Tensor& x_cf, Rng& rng);
   Tensor deception_loss(const Tensor& x_cf, const Tensor& targets);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
-  Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& made,
+  /// `own`: what the generator made of the images asked for their own class.
+  Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
                        const Tensor& x_cf);
 
   Learner* generator_;
