@@ -9,8 +9,8 @@
 #include <sstream>
 #include <thread>
 
+#include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
-#include "flipside/model/safetensors.h"
 #include "support/html_check.h"
 #include "support/program.h"
 

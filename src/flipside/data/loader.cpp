@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/random.h"
 #include "flipside/data/picture_store.h"
+#include "flipside/data/transforms.h"
 
 namespace flipside {
 namespace {
@@ -42,21 +43,19 @@ int64_t checked_batch(int64_t batch) {
 }
 
 /// Bytes or mask values -> floats in [0,1].
-void write_scaled(const cv::Mat& pixels, float* to) {
-  const int width = pixels.cols * pixels.channels();
-  for (int y = 0; y < pixels.rows; ++y, to += width) {
-    const auto* row = pixels.ptr<uint8_t>(y);
-    for (int x = 0; x < width; ++x) to[x] = static_cast<float>(row[x]) * (1.0f / 255.0f);
-  }
+void write_scaled(const Tensor& pixels, float* to) {
+  const uint8_t* from = pixels.data_ptr<uint8_t>();
+  for (int64_t i = 0; i < pixels.numel(); ++i)
+    to[i] = static_cast<float>(from[i]) * (1.0f / 255.0f);
 }
 
 /// Pictures of one size -> a batch, pixels written straight into channels_last memory.
 Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t>& indices,
                  const PictureStore& store) {
   const auto count = static_cast<int64_t>(pictures.size());
-  const int64_t height = pictures[0].image.rows, width = pictures[0].image.cols;
+  const int64_t height = pictures[0].image.size(0), width = pictures[0].image.size(1);
   const bool any_mask = std::any_of(pictures.begin(), pictures.end(),
-                                    [](const Picture& picture) { return !picture.mask.empty(); });
+                                    [](const Picture& picture) { return picture.mask.defined(); });
   const Tensor pixels = torch::empty({count, height, width, 3});
   Batch batch;
   batch.labels = torch::empty({count}, at::kLong);
@@ -65,7 +64,7 @@ Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t
     batch.masks = torch::full({count, 1, height, width}, std::numeric_limits<float>::quiet_NaN());
   for (int64_t i = 0; i < count; ++i) {
     write_scaled(pictures[i].image, pixels.data_ptr<float>() + i * height * width * 3);
-    if (!pictures[i].mask.empty())
+    if (pictures[i].mask.defined())
       write_scaled(pictures[i].mask, batch.masks.data_ptr<float>() + i * height * width);
     batch.labels.data_ptr<int64_t>()[i] = store.record(indices[i]).label;
   }
@@ -202,8 +201,8 @@ Batch TrainLoader::next() {
   return std::move(result.batch);
 }
 
-std::vector<cv::Size> TrainLoader::native_sizes() const {
-  std::vector<cv::Size> sizes;
+std::vector<ImageSize> TrainLoader::native_sizes() const {
+  std::vector<ImageSize> sizes;
   for (int64_t index : state_->store.readable())
     sizes.push_back(state_->store.native_sizes().at(index));
   return sizes;
@@ -237,6 +236,11 @@ Batch EvalLoader::read(const std::vector<int64_t>& indices) const {
   std::vector<Picture> pictures;
   for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
   return make_batch(pictures, indices, state_->store);
+}
+
+Tensor EvalLoader::counterfactual(int64_t index) const {
+  const Tensor pixels = state_->store.counterfactual(index);
+  return pixels.defined() ? pixels.permute({2, 0, 1}).to(torch::kFloat32).mul(1.0f / 255) : pixels;
 }
 
 void EvalLoader::reset() { state_->done = 0; }

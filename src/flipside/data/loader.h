@@ -1,10 +1,10 @@
 #pragma once
 
 #include <memory>
-#include <opencv2/core/types.hpp>
 #include <vector>
 
 #include "flipside/data/dataset.h"
+#include "flipside/data/picture.h"
 
 namespace flipside {
 
@@ -22,8 +22,8 @@ class TrainLoader {
   TrainLoader& operator=(const TrainLoader&) = delete;
   /// The next batch; blocks until a worker has it. Rethrows what a worker threw.
   Batch next();
-  /// Sizes of the readable images before they were stretched, in pixels.
-  std::vector<cv::Size> native_sizes() const;
+  /// Sizes of the readable images before they were stretched.
+  std::vector<ImageSize> native_sizes() const;
 
  private:
   class Sampler;
@@ -44,6 +44,9 @@ class EvalLoader {
   /// The images of these values of `Batch::indices` (at least one) as one batch, in this order;
   /// `next` goes on where it was. Throws `Error(kImage)` for one that cannot be read.
   Batch read(const std::vector<int64_t>& indices) const;
+  /// The known image without its defect, [3,H,W] in [0,1], of a value of `Batch::indices`;
+  /// undefined where there is none. Throws `Error(kImage)` for one that cannot be read.
+  Tensor counterfactual(int64_t index) const;
   /// Number of readable images.
   int64_t size() const;
   /// The record behind a value of `Batch::indices`.

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "flipside/core/error.h"
+#include "flipside/explain/mask_image.h"
 
 namespace flipside {
 namespace {

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
-#include <opencv2/core/types.hpp>
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
@@ -68,12 +67,12 @@ class LossMeans {
 };
 
 /// What the model remembers of its training images' sizes.
-NativeSides native_sides(const std::vector<cv::Size>& sizes) {
+NativeSides native_sides(const std::vector<ImageSize>& sizes) {
   NativeSides sides;
   std::vector<double> roots;
   for (const auto& size : sizes) {
-    roots.push_back(std::sqrt(static_cast<double>(size.width) * size.height));
-    sides.largest = std::max<double>(sides.largest, std::max(size.width, size.height));
+    roots.push_back(std::sqrt(static_cast<double>(size.width * size.height)));
+    sides.largest = std::max(sides.largest, static_cast<double>(std::max(size.width, size.height)));
   }
   if (roots.empty()) return sides;
   const auto middle = roots.begin() + static_cast<std::ptrdiff_t>(roots.size() / 2);

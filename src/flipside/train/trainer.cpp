@@ -6,20 +6,31 @@
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/model/blocks.h"
+#include "flipside/train/step_graph.h"
 
 namespace flipside {
 namespace {
 
-at::ScalarType activation_type(Precision precision) {
-  const bool half =
-      precision == Precision::kBFloat16 || (precision == Precision::kAuto && has_fast_bfloat16());
+at::ScalarType activation_type(Precision precision, at::Device device) {
+  const bool half = precision == Precision::kBFloat16 ||
+                    (precision == Precision::kAuto && has_fast_bfloat16(device));
   return half ? at::kBFloat16 : at::kFloat;
 }
 
-std::vector<Rng> streams_from(Rng& rng, int64_t count) {
-  std::vector<Rng> streams;
-  for (int64_t i = 0; i < count; ++i) streams.push_back(Rng(rng.next()));
-  return streams;
+Model moved(Model model, at::Device device) {
+  model.to(device);
+  return model;
+}
+
+/// One copy from the device for all of them.
+StepLosses read_losses(const LossTensors& losses) {
+  std::vector<Tensor> values;
+  for (const auto& [name, value] : losses) values.push_back(value.detach());
+  const Tensor host = torch::stack(values).to(torch::kCPU, torch::kFloat64);
+  StepLosses result;
+  for (size_t i = 0; i < losses.size(); ++i)
+    result.emplace_back(losses[i].first, host[static_cast<int64_t>(i)].item<double>());
+  return result;
 }
 
 }  // namespace
@@ -32,17 +43,43 @@ Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
       optimizer(trained, {config.beta1, config.beta2, /*eps=*/1e-8, config.weight_decay}),
       ema(trained, config.ema_decay) {}
 
-void Trainer::Learner::descend(const Tensor& loss, double lr) {
+void Trainer::Learner::prepare(double lr) {
+  optimizer.prepare(lr);
+  ema.prepare();
+}
+
+void Trainer::Learner::descend(const Tensor& loss) {
   optimizer.zero_grad();
   loss.backward();
-  optimizer.step(lr);
-  ema.update(*module);
+  optimizer.step();
+  ema.apply(*module);
+}
+
+StepInput StepInput::to(at::Device device) const {
+  const auto move = [device](const Tensor& tensor) {
+    return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
+  };
+  return {batch.to(device), move(targets), move(penalty), streams};
+}
+
+void StepInput::copy_(const StepInput& other) {
+  const auto take = [](Tensor& to, const Tensor& from) {
+    TORCH_CHECK(to.defined() == from.defined(), "a step's input changed its parts");
+    if (to.defined()) to.copy_(from, /*non_blocking=*/true);
+  };
+  take(batch.images, other.batch.images);
+  take(batch.labels, other.batch.labels);
+  take(batch.masks, other.batch.masks);
+  take(targets, other.targets);
+  take(penalty, other.penalty);
+  streams = other.streams;
 }
 
 Trainer::Trainer(Model model, bool has_warmup)
     : config_(model.config),
-      model_(std::move(model)),
-      averaged_(make_model(config_, model_.class_names, model_.reference_class)),
+      device_(resolve_device(config_.train.device)),
+      model_(moved(std::move(model), device_)),
+      averaged_(moved(make_model(config_, model_.class_names, model_.reference_class), device_)),
       schedule_(config_.train, has_warmup) {
   const auto add = [this](const char* name, auto& trained, auto& average) {
     if (!trained.is_empty())
@@ -55,9 +92,19 @@ Trainer::Trainer(Model model, bool has_warmup)
   model_.train();
 }
 
+Trainer::~Trainer() = default;
+
+LossTensors Trainer::compute(const StepInput& input) {
+  // An attack draws on the host between its passes, which no graph can.
+  if (!device_.is_cuda() || config_.loss.robust_fraction > 0) return train_on(input.to(device_));
+  if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
+  return graph_->run(schedule_.in_warmup(step_), input,
+                     [this](const StepInput& on_device) { return train_on(on_device); });
+}
+
 StepLosses Trainer::step(const Batch& batch) {
-  const ActivationType type(activation_type(config_.train.precision));
-  StepLosses losses = train_on(batch);
+  const ActivationType type(activation_type(config_.train.precision, device_));
+  StepLosses losses = read_losses(compute(prepare(batch)));
   for (const auto& [name, value] : losses)
     if (!std::isfinite(value))
       fail(ErrorCode::kArgument,
@@ -131,16 +178,21 @@ void Trainer::load_state(const TensorMap& state) {
   }
 }
 
-int64_t Trainer::num_attacked(const Batch& batch) const {
-  return std::llround(config_.loss.robust_fraction * static_cast<double>(batch.images.size(0)));
+std::vector<Rng> Trainer::attack_streams(const Batch& batch, Rng& rng) const {
+  const auto images = static_cast<double>(batch.images.size(0));
+  const int64_t attacked = std::llround(config_.loss.robust_fraction * images);
+  std::vector<Rng> streams;
+  for (int64_t i = 0; i < attacked; ++i) streams.push_back(Rng(rng.next()));
+  return streams;
 }
 
-Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
+Tensor Trainer::real_images(const StepInput& input) {
   const auto& loss = config_.loss;
-  const int64_t attacked = num_attacked(batch);
-  if (attacked == 0 || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
+  const Batch& batch = input.batch;
+  std::vector<Rng> streams = input.streams;
+  if (streams.empty() || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
+  const auto attacked = static_cast<int64_t>(streams.size());
   FrozenWeights frozen(*model_.discriminator);
-  std::vector<Rng> streams = streams_from(rng, attacked);
   PgdOptions options;
   options.steps = loss.robust_steps;
   options.stop_when_won = false;  // training wants the full bound
@@ -150,17 +202,17 @@ Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
   return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
 }
 
-Tensor Trainer::robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng) {
+Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {
   const auto& loss = config_.loss;
-  const int64_t attacked = num_attacked(batch);
-  if (attacked == 0 || loss.robust_loss != RobustLoss::kTrades)
+  std::vector<Rng> streams = input.streams;
+  if (streams.empty() || loss.robust_loss != RobustLoss::kTrades)
     return torch::zeros({}, logits.options());
+  const auto attacked = static_cast<int64_t>(streams.size());
   const Victim victim = class_victim(model_);
-  const Tensor clean = batch.images.slice(0, 0, attacked);
+  const Tensor clean = input.batch.images.slice(0, 0, attacked);
   Tensor worst;
   {
     FrozenWeights frozen(*model_.discriminator);
-    std::vector<Rng> streams = streams_from(rng, attacked);
     worst = divergence_attack(victim, robust_threat(), clean, streams, loss.robust_steps);
   }
   const Tensor answers = logits.slice(0, 0, attacked).slice(1, 0, model_.num_classes());
