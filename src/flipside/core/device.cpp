@@ -10,6 +10,7 @@
 #include "flipside/core/torch.h"
 #ifdef FLIPSIDE_CUDA
 #include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAFunctions.h>
 #endif
 
 namespace flipside {
@@ -54,7 +55,7 @@ at::Device resolve_device(DeviceChoice choice) {
   // float32: who wants less digits asks for --precision bfloat16.
   at::globalContext().setBenchmarkCuDNN(true);
   at::globalContext().setAllowTF32CuDNN(false);
-  return at::Device(at::kCUDA, at::cuda::current_device());
+  return at::Device(at::kCUDA, c10::cuda::current_device());
 #else
   fail(ErrorCode::kUsage,
        "device = cuda: this flipside was built against a libtorch without CUDA; build it against "

@@ -222,6 +222,7 @@ bool ImageFolder::has_masks(Split which) const {
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed) try {
   if (is_pack_file(root)) {
     ImageFolder packed = read_pack(root);
+    require_size(packed, config.size);
     if (!config.reference_class.empty()) choose_reference(packed, config.reference_class);
     return packed;
   }

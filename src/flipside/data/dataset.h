@@ -77,8 +77,8 @@ struct ImageFolder {
 };
 
 /// Scans the folder, or reads the file of `flipside data pack`. Throws `Error(kData)` for a missing
-/// folder, an empty class, fewer than two classes, an unknown `reference_class`; each message names
-/// the remedy.
+/// folder, an empty class, fewer than two classes, an unknown `reference_class`, and
+/// `Error(kConfig)` for a pack of another size than `config.size`; each message names the remedy.
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
 
 /// Throws `Error(kData)` when a class has no training images or no image is there to validate on;

@@ -51,17 +51,19 @@ void write_scaled(const Tensor& pixels, float* to) {
 
 /// Pictures of one size -> a batch, pixels written straight into channels_last memory.
 Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t>& indices,
-                 const PictureStore& store) {
+                 const PictureStore& store, bool pinned = false) {
+  const auto memory = torch::TensorOptions().pinned_memory(pinned);
   const auto count = static_cast<int64_t>(pictures.size());
   const int64_t height = pictures[0].image.size(0), width = pictures[0].image.size(1);
   const bool any_mask = std::any_of(pictures.begin(), pictures.end(),
                                     [](const Picture& picture) { return picture.mask.defined(); });
-  const Tensor pixels = torch::empty({count, height, width, 3});
+  const Tensor pixels = torch::empty({count, height, width, 3}, memory);
   Batch batch;
-  batch.labels = torch::empty({count}, at::kLong);
+  batch.labels = torch::empty({count}, memory.dtype(at::kLong));
   batch.indices = torch::tensor(indices, at::kLong);
   if (any_mask)
-    batch.masks = torch::full({count, 1, height, width}, std::numeric_limits<float>::quiet_NaN());
+    batch.masks = torch::empty({count, 1, height, width}, memory)
+                      .fill_(std::numeric_limits<float>::quiet_NaN());
   for (int64_t i = 0; i < count; ++i) {
     write_scaled(pictures[i].image, pixels.data_ptr<float>() + i * height * width * 3);
     if (pictures[i].mask.defined())
@@ -108,11 +110,12 @@ class TrainLoader::Sampler {
 
 struct TrainLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-        uint64_t seed, int64_t first_step)
+        uint64_t seed, int64_t first_step, at::Device device)
       : store(folder, split, config),
         transform(training_transform(config)),
         sampler(sampling_groups(folder, split, store, config.balanced), seed),
         batch_size(checked_batch(batch)),
+        pinned(device.is_cuda()),
         seed(seed),
         next_step(first_step),
         next_claim(first_step) {}
@@ -135,7 +138,7 @@ struct TrainLoader::State {
       Rng rng({seed, kAugmentTag, static_cast<uint64_t>(step), static_cast<uint64_t>(slot)});
       pictures.push_back(transform(store.picture(indices.back()), rng));
     }
-    return make_batch(pictures, indices, store);
+    return make_batch(pictures, indices, store, pinned);
   }
 
   /// A worker: makes the next unclaimed batch until the loader ends or something fails.
@@ -168,6 +171,7 @@ struct TrainLoader::State {
   Transform transform;
   Sampler sampler;
   int64_t batch_size;
+  bool pinned;
   uint64_t seed;
   std::mutex mutex;  // guards what follows
   std::condition_variable changed;
@@ -178,8 +182,8 @@ struct TrainLoader::State {
 };
 
 TrainLoader::TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config,
-                         int64_t batch, uint64_t seed, int64_t first_step)
-    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step)) {
+                         int64_t batch, uint64_t seed, int64_t first_step, at::Device device)
+    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step, device)) {
   for (int64_t i = 0; i < config.workers; ++i)
     state_->workers.emplace_back([state = state_.get()] { state->work(); });
 }

@@ -14,9 +14,10 @@ namespace flipside {
 /// shuffled order per epoch.
 class TrainLoader {
  public:
-  /// `first_step`: the batch number that `next` gives first.
+  /// `first_step`: the batch number that `next` gives first. `device`: where the batches will go;
+  /// for a GPU the workers write them into pinned memory, from which it copies by itself.
   TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-              uint64_t seed, int64_t first_step = 0);
+              uint64_t seed, int64_t first_step = 0, at::Device device = at::kCPU);
   ~TrainLoader();
   TrainLoader(const TrainLoader&) = delete;
   TrainLoader& operator=(const TrainLoader&) = delete;

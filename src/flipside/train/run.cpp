@@ -134,7 +134,7 @@ class Run {
     }
     announce();
     TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
-                       trainer_->steps_done());
+                       trainer_->steps_done(), trainer_->device());
     trainer_->averaged().native_sides = native_sides(loader.native_sizes());
     StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);

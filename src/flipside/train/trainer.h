@@ -52,6 +52,8 @@ class Trainer {
   int64_t steps_done() const { return step_; }
   int64_t total_steps() const { return schedule_.total_steps(); }
   const Schedule& schedule() const { return schedule_; }
+  /// Where it computes; batches are taken from the CPU.
+  at::Device device() const { return device_; }
 
   /// The model that users get: averaged weights, evaluation mode. Shares nothing with the
   /// weights in training; refreshed at each call.
@@ -133,9 +135,11 @@ class CounterfactualTrainer : public Trainer {
  public:
   explicit CounterfactualTrainer(Model model);
 
- private:
+ protected:
   StepInput prepare(const Batch& batch) override;
   LossTensors train_on(const StepInput& input) override;
+
+ private:
   LossTensors warm_up(const StepInput& input);
 
   /// What the generator is asked in one step: the batch's first `own` images for the class that
@@ -171,7 +175,7 @@ class SupervisedTrainer : public Trainer {
  public:
   explicit SupervisedTrainer(Model model);
 
- private:
+ protected:
   StepInput prepare(const Batch& batch) override;
   LossTensors train_on(const StepInput& input) override;
 };
