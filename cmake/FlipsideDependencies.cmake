@@ -1,6 +1,8 @@
 # Everything comes from the system (find_package only); nothing is downloaded.
 find_package(Torch REQUIRED)
-find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+if(TARGET torch_cuda)
+  add_compile_definitions(FLIPSIDE_CUDA)
+endif()
 find_package(fmt REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(nlohmann_json REQUIRED)
@@ -10,7 +12,24 @@ find_package(Threads REQUIRED)
 # at::parallel_for lies in libtorch's headers and runs in one thread where OpenMP is not compiled in.
 find_package(OpenMP REQUIRED COMPONENTS CXX)
 
-# OpenCV's imported targets pull in debug-only flags on some systems; one interface hides that.
-add_library(flipside_opencv INTERFACE)
-target_link_libraries(flipside_opencv INTERFACE opencv_core opencv_imgproc opencv_imgcodecs)
-target_include_directories(flipside_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
+set(flipside_fmt fmt::fmt)
+set(flipside_spdlog spdlog::spdlog)
+if(TORCH_CXX_FLAGS MATCHES "CXX11_ABI=0")
+  # This libtorch names std::string otherwise than the system's libraries do: no C++ library of the
+  # system can be linked with it, only headers can be used.
+  if(FLIPSIDE_OPENCV)
+    message(FATAL_ERROR "This libtorch has the old C++ ABI, with which the system's OpenCV cannot be "
+                        "linked: take a libtorch with the new one, or -DFLIPSIDE_OPENCV=OFF")
+  endif()
+  set(flipside_fmt fmt::fmt-header-only)
+  set(flipside_spdlog spdlog::spdlog_header_only)
+endif()
+
+if(FLIPSIDE_OPENCV)
+  find_package(OpenCV REQUIRED COMPONENTS core imgproc imgcodecs)
+  # OpenCV's imported targets pull in debug-only flags on some systems; one interface hides that.
+  add_library(flipside_opencv INTERFACE)
+  target_link_libraries(flipside_opencv INTERFACE opencv_core opencv_imgproc opencv_imgcodecs)
+  target_include_directories(flipside_opencv SYSTEM INTERFACE ${OpenCV_INCLUDE_DIRS})
+  set(flipside_opencv flipside_opencv)
+endif()

@@ -1,6 +1,6 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
-install(TARGETS flipside flipside_opencv EXPORT flipsideTargets
+install(TARGETS flipside ${flipside_opencv} EXPORT flipsideTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS flipside_cli RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY src/flipside DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}

@@ -6,7 +6,7 @@ add_executable(flipside_tests ${test_sources})
 set_target_properties(flipside_tests PROPERTIES UNITY_BUILD OFF)
 target_include_directories(flipside_tests PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/tests)
 target_link_libraries(flipside_tests PRIVATE flipside GTest::gmock GTest::gtest_main
-                      nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog flipside_warnings)
+                      nlohmann_json::nlohmann_json CLI11::CLI11 ${flipside_spdlog} flipside_warnings)
 target_precompile_headers(flipside_tests REUSE_FROM flipside)
 target_compile_definitions(flipside_tests PRIVATE FLIPSIDE_PROGRAM="$<TARGET_FILE:flipside_cli>")
 add_dependencies(flipside_tests flipside_cli)

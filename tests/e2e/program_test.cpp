@@ -10,8 +10,8 @@
 #include <sstream>
 #include <thread>
 
+#include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
-#include "flipside/model/safetensors.h"
 #include "support/html_check.h"
 #include "support/program.h"
 
@@ -124,6 +124,23 @@ TEST_F(Program, ExplainCutIntoShardsIsTheWhole) {
                                           " --out " + out + " --shard 1/1");
   EXPECT_THAT(again.err, HasSubstr(std::to_string(expected.size()) + " images explained"));
   expect_refused(command + out + " --shard 4/3", 2, "--shard 4/3: must be I/N");
+}
+
+TEST_F(Program, APackedDataSetStandsForItsFolder) {
+  const std::string pack = path("data.safetensors");
+  const ProgramResult packed = run_program("data pack " + data() + " " + pack + " --size 32");
+  ASSERT_EQ(packed.exit_code, 0) << packed.err;
+  const ProgramResult folder = run_program("evaluate " + run() + " " + data() + " --json -");
+  const ProgramResult file = run_program("evaluate " + run() + " " + pack + " --json -");
+  EXPECT_EQ(file.exit_code, 0) << file.err;
+  EXPECT_EQ(file.out, folder.out);
+  const ProgramResult trained =
+      run_program("train " + pack + " --out " + path("packed") + kTinyTraining);
+  EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  expect_refused("train " + pack + " --out " + path("larger") + " --size 64", 2, "--size 32");
+  EXPECT_FALSE(fs::exists(path("larger")));
+  expect_refused("data pack " + data() + " " + path("data.zip"), 2, ".safetensors");
+  expect_refused("evaluate " + run() + " " + run() + "/last.safetensors", 1, "no packed data set");
 }
 
 TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {

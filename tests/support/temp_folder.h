@@ -3,14 +3,15 @@
 #include <stdlib.h>
 
 #include <filesystem>
-#include <opencv2/core.hpp>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#ifdef FLIPSIDE_OPENCV
 #include "flipside/data/image_io.h"
+#endif
 
 namespace flipside {
 
@@ -36,11 +37,13 @@ class TempFolder {
     atomic_write(path_ / name, bytes);
     return path_ / name;
   }
+#ifdef FLIPSIDE_OPENCV
   /// Writes a one-colour RGB image.
   fs::path write_image(const fs::path& name, cv::Scalar colour, cv::Size size = {8, 8}) const {
     flipside::write_image(path_ / name, cv::Mat(size, CV_8UC3, colour));
     return path_ / name;
   }
+#endif
 
  private:
   fs::path path_;

@@ -6,12 +6,13 @@ namespace {
 constexpr double kBeside = 1e-3;  // deviation of the start: at the images KL has no gradient
 
 Tensor beside(const Tensor& images, std::vector<Rng>& streams) {
-  Tensor result = images.clone().contiguous();
+  Tensor result =
+      images.to(torch::kCPU, torch::kFloat32, /*non_blocking=*/false, /*copy=*/true).contiguous();
   float* data = result.data_ptr<float>();
   const int64_t values = result.numel() / result.size(0);
   for (Rng& stream : streams)
     for (int64_t i = 0; i < values; ++i) *data++ += static_cast<float>(stream.normal(0.0, kBeside));
-  return result;
+  return result.to(images.options());
 }
 
 }  // namespace
@@ -29,7 +30,8 @@ Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images
                                ? options.step_size
                                : 2.5 * threat.eps / static_cast<double>(options.steps);
   Tensor result = images.clone();
-  Tensor rows = torch::arange(images.size(0), torch::kInt64);  // not won against yet
+  Tensor rows =
+      torch::arange(images.size(0), images.options().dtype(torch::kInt64));  // not won against yet
   for (int64_t restart = 0; restart < options.restarts && rows.numel() > 0; ++restart) {
     // Drawn for every image, so that an image's draws do not depend on the others.
     const Tensor start = options.random_start ? threat.random_start(images, streams) : images;
@@ -42,7 +44,7 @@ Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images
       Tensor logits, next;
       if (last) {
         torch::NoGradGuard no_grad;
-        logits = victim.logits(x).cpu();
+        logits = victim.logits(x).to(x.device());
       } else {
         const Slope slope = attack_slope(options.loss, victim, x, wish);
         const Tensor sizes = torch::full({x.size(0)}, step_size, x.options());

@@ -25,7 +25,9 @@ struct PgdOptions {
 
 /// Projected gradient ascent (Madry et al. 2018), x' = project(x + step ascent(grad loss)).
 /// Images [N,C,H,W] in [0,1]; `streams`: N generators. Gives N images within the threat: the first
-/// winning point of each, else the last one. Parameters' gradients are left untouched.
+/// winning point of each, else the last one. Parameters' gradients are left untouched. Works where
+/// the images are, the goal with them; what is drawn is drawn on the CPU, the same numbers
+/// anywhere.
 Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
            std::vector<Rng>& streams, const PgdOptions& options = {});
 

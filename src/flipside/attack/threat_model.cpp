@@ -59,7 +59,7 @@ Tensor ThreatModel::random_start(const Tensor& images, std::vector<Rng>& streams
       noise[n].mul_(radius / std::max(length, 1e-12));
     }
   }
-  noise = noise.view(images.sizes()).to(images.dtype());
+  noise = noise.view(images.sizes()).to(images.options());
   if (norm == Norm::kL2) return project(images + noise, images);
   const Tensor low = (images - eps).clamp_min(0.0), high = (images + eps).clamp_max(1.0);
   return low + (high - low) * noise;

@@ -14,7 +14,7 @@ const char* to_string(Norm norm);
 
 /// What an attacker may do: change an image by at most `eps` in `norm`, within [0,1].
 ///
-/// Images [N,C,H,W] in [0,1], on the CPU. Every attack is written once against this; what differs
+/// Images [N,C,H,W] in [0,1]. Every attack is written once against this; what differs
 /// between the norms is here, or in the attack's own paper.
 struct ThreatModel {
   Norm norm = Norm::kLinf;

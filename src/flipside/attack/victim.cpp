@@ -14,7 +14,7 @@ constexpr double kLowest = -std::numeric_limits<double>::infinity();
 /// [N,M] of bool: the answers that count as the attacker's success.
 Tensor wanted(const Victim& victim, const Tensor& logits, const Goal& goal) {
   const Tensor chosen = goal.targets.defined() ? goal.targets : goal.labels;
-  Tensor mask = torch::zeros(logits.sizes(), torch::kBool);
+  Tensor mask = torch::zeros(logits.sizes(), logits.options().dtype(torch::kBool));
   mask.scatter_(/*dim=*/1, chosen.unsqueeze(1), true);
   if (goal.targets.defined()) return mask;
   mask = mask.logical_not();
@@ -90,7 +90,7 @@ Tensor attack_loss(AttackLoss loss, const Victim& victim, const Tensor& logits, 
 Slope attack_slope(AttackLoss loss, const Victim& victim, const Tensor& images, const Goal& goal) {
   const Tensor x = images.detach().requires_grad_(true);
   const Tensor logits = victim.logits(x);
-  const Tensor value = attack_loss(loss, victim, logits.cpu(), goal);
+  const Tensor value = attack_loss(loss, victim, logits.to(x.device()), goal);
   // A function that does not look at its input has no gradient at all: that is zero, and is
   // reported as such.
   Tensor gradient;
@@ -98,7 +98,7 @@ Slope attack_slope(AttackLoss loss, const Victim& victim, const Tensor& images, 
     gradient = torch::autograd::grad({value.sum()}, {x}, {}, /*retain_graph=*/false,
                                      /*create_graph=*/false, /*allow_unused=*/true)[0];
   if (!gradient.defined()) gradient = torch::zeros_like(images);
-  return {logits.detach().cpu(), value.detach(), gradient.nan_to_num(0.0)};
+  return {logits.detach().to(x.device()), value.detach(), gradient.nan_to_num(0.0)};
 }
 
 Victim class_victim(const Model& model) {

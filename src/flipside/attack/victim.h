@@ -7,8 +7,8 @@
 
 namespace flipside {
 
-/// Images [N,C,H,W] in [0,1] -> logits [N,M], differentiable in the images. Normalisation belongs
-/// inside.
+/// Images [N,C,H,W] in [0,1], anywhere -> logits [N,M] where the networks are, differentiable in
+/// the images. Normalisation belongs inside.
 using LogitsFunction = std::function<Tensor(const Tensor& images)>;
 
 /// What is attacked: logits whose largest is the answer. The first `num_classes` are classes; with
@@ -22,8 +22,8 @@ struct Victim {
   Tensor answers(const Tensor& images) const;
 };
 
-/// What an attacker wants of N images: with `targets` undefined any class but the image's own, or
-/// else just that one. Both [N] int64 in [0,K).
+/// What an attacker wants of N images, on their device: with `targets` undefined any class but the
+/// image's own, or else just that one. Both [N] int64 in [0,K).
 struct Goal {
   Tensor labels, targets;
   Goal select(const Tensor& rows) const;  ///< rows [M] int64
@@ -49,6 +49,7 @@ struct Slope {
   Tensor loss;      ///< [N]
   Tensor gradient;  ///< of the images' shape
 };
+/// Where the images are, and the goal with them.
 Slope attack_slope(AttackLoss loss, const Victim& victim, const Tensor& images, const Goal& goal);
 
 // Victims made from a model, in evaluation mode. They share its networks.

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "flipside/cli/commands.h"
+#include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
@@ -16,6 +17,7 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/robustness.h"
 #include "flipside/report/attack_files.h"
+#include "flipside/report/sample_pictures.h"
 
 namespace flipside {
 namespace {
@@ -23,6 +25,7 @@ namespace {
 constexpr int64_t kPictures = 8;  // attacked images drawn
 
 struct AttackArguments {
+  DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, on = "discriminator", json, out;
   Split split = Split::kTest;
   SuiteOptions suite;
@@ -241,7 +244,7 @@ void run_attack_command(AttackArguments arguments) {
          "--shard: needs --out, and takes no --json: the report comes from the "
          "same command without --shard when all shards are done");
   arguments.suite.eps = suite_bounds(arguments);
-  const Model model = load_model(arguments.run);
+  const Model model = load_model(arguments.run, resolve_device(arguments.device));
   if (model.config.model.kind != ModelKind::kCounterfactual && arguments.on != "discriminator")
     fail(ErrorCode::kUsage, "--on {}: only a counterfactual model has it; leave --on out",
          arguments.on);
@@ -309,7 +312,9 @@ void add_attack_command(CLI::App& app) {
       app.add_subcommand("attack", "Measure a model under attack, worst case per image");
   auto arguments = std::make_shared<AttackArguments>();
   command->add_option("RUN", arguments->run, "run folder or checkpoint")->required();
-  command->add_option("DIR", arguments->data, "folder with one folder of images per class")
+  command
+      ->add_option("DIR", arguments->data,
+                   "folder with one folder of images per class, or a file of data pack")
       ->required();
   command->add_option("--norm", arguments->suite.norm, "linf (default) or l2")
       ->transform(CLI::CheckedTransformer(
@@ -353,6 +358,7 @@ void add_attack_command(CLI::App& app) {
       ->add_option("--out", arguments->out,
                    "folder for curves, pictures and partial results; the same command goes on")
       ->type_name("FOLDER");
+  add_device_option(*command, arguments->device);
   command->callback([arguments] { run_attack_command(*arguments); });
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "flipside/cli/commands.h"
+#include "flipside/cli/config_options.h"
 #include "flipside/core/device.h"
 #include "flipside/core/file.h"
 #include "flipside/eval/comparison.h"
@@ -11,6 +12,7 @@ namespace flipside {
 namespace {
 
 struct CompareArguments {
+  DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, json;
   std::vector<std::string> methods;
   CompareOptions options;
@@ -21,7 +23,7 @@ void run_compare(const CompareArguments& arguments) {
   if (arguments.threads > 0) configure_runtime(arguments.threads);
   CompareOptions options = arguments.options;
   for (const auto& name : arguments.methods) options.methods.push_back(method_named(name));
-  const Model model = load_model(arguments.run);
+  const Model model = load_model(arguments.run, resolve_device(arguments.device));
   // The run's own seed and fractions, so that a folder without splits is split as in training.
   DataConfig data = model.config.data;
   data.reference_class = model.class_names.at(model.reference_class);
@@ -41,7 +43,10 @@ void add_compare_command(CLI::App& app) {
   CompareOptions& options = arguments->options;
   command->add_option("RUN", arguments->run, "run folder or checkpoint: counterfactual, classifier")
       ->required();
-  command->add_option("DIR", arguments->data, "folder of labelled images with masks")->required();
+  command
+      ->add_option("DIR", arguments->data,
+                   "folder of labelled images with masks, or a file of data pack")
+      ->required();
   command->add_option("--split", options.split, "test (default), val or train")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
           {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
@@ -71,6 +76,7 @@ void add_compare_command(CLI::App& app) {
   command->add_option("--threads", arguments->threads, "0: one per processor (default)")
       ->check(CLI::Range(0, 1024))
       ->type_name("");
+  add_device_option(*command, arguments->device);
   command->callback([arguments] { run_compare(*arguments); });
 }
 

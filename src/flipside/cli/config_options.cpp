@@ -29,6 +29,13 @@ ConfigOptions::ConfigOptions(CLI::App& command, const std::vector<std::string>& 
   }
 }
 
+void add_device_option(CLI::App& command, DeviceChoice& device) {
+  command
+      .add_option("--device", device, "cpu, cuda (a GPU), or auto (default): the GPU if there is")
+      ->transform(CLI::CheckedTransformer(device_names()))
+      ->type_name("DEVICE");
+}
+
 Config ConfigOptions::resolve() const {
   Config config;
   if (!file_.empty()) load_config(file_, config);

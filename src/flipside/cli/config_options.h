@@ -25,4 +25,7 @@ class ConfigOptions {
   std::vector<std::pair<std::string, std::string>> given_;  ///< key, value
 };
 
+/// `--device auto|cpu|cuda` of the commands that have no other part of the configuration.
+void add_device_option(CLI::App& command, DeviceChoice& device);
+
 }  // namespace flipside

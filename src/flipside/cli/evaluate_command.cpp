@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/cli/commands.h"
+#include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/eval/doubt.h"
@@ -14,6 +15,7 @@ namespace flipside {
 namespace {
 
 struct EvaluateArguments {
+  DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, judge, json;
   Split split = Split::kTest;
   int64_t batch = 32;
@@ -38,13 +40,14 @@ DoubtResults run_doubt(const EvaluateArguments& arguments, const Model& model,
 void run_evaluate(const EvaluateArguments& arguments) {
   if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
-  const Model model = load_model(arguments.run);
+  const Model model = load_model(arguments.run, resolve_device(arguments.device));
   // The run's own seed and fractions, so that a folder without splits is split as in training.
   DataConfig data = model.config.data;
   data.reference_class = model.class_names.at(model.reference_class);
   const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
   std::optional<Model> judge;
-  if (!arguments.judge.empty()) judge = load_model(arguments.judge);
+  if (!arguments.judge.empty())
+    judge = load_model(arguments.judge, resolve_device(arguments.device));
   EvaluateOptions options;
   options.split = arguments.split;
   options.judge = judge ? &*judge : nullptr;
@@ -68,7 +71,9 @@ void add_evaluate_command(CLI::App& app) {
   auto* command = app.add_subcommand("evaluate", "Measure a model on a folder of labelled images");
   auto arguments = std::make_shared<EvaluateArguments>();
   command->add_option("RUN", arguments->run, "run folder or checkpoint")->required();
-  command->add_option("DIR", arguments->data, "folder with one folder of images per class")
+  command
+      ->add_option("DIR", arguments->data,
+                   "folder with one folder of images per class, or a file of data pack")
       ->required();
   command->add_option("--split", arguments->split, "test (default), val or train")
       ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
@@ -96,6 +101,7 @@ void add_evaluate_command(CLI::App& app) {
                    "with --uncertainty: bound of its attacks in 1/255 (default 4)")
       ->check(CLI::Range(0.0, 255.0))
       ->type_name("");
+  add_device_option(*command, arguments->device);
   command->callback([arguments] { run_evaluate(*arguments); });
 }
 

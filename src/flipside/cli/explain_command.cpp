@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "flipside/cli/commands.h"
+#include "flipside/cli/config_options.h"
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
@@ -16,6 +17,7 @@ namespace flipside {
 namespace {
 
 struct ExplainArguments {
+  DeviceChoice device = DeviceChoice::kAuto;
   std::string run, out, target, scale = "auto";
   std::string method = "counterfactual", setting, sign = "positive";
   std::vector<std::string> inputs;
@@ -88,7 +90,7 @@ void run_explain(const ExplainArguments& arguments) {
     fail(ErrorCode::kUsage, "--sensitivity {}: must be > 0; 1 is the trained threshold",
          arguments.sensitivity);
   const AttributionMethod method = method_named(arguments.method);
-  Model model = load_model(arguments.run);
+  Model model = load_model(arguments.run, resolve_device(arguments.device));
   const auto files =
       files_of(arguments.shard,
                list_images({arguments.inputs.begin(), arguments.inputs.end()}, arguments.out));
@@ -167,6 +169,7 @@ void add_explain_command(CLI::App& app) {
   command->add_option("--threads", arguments->threads, "0: one per processor (default)")
       ->check(CLI::Range(0, 1024))
       ->type_name("");
+  add_device_option(*command, arguments->device);
   command->callback([arguments] { run_explain(*arguments); });
 }
 

@@ -37,7 +37,8 @@ void run_train(const TrainArguments& arguments) {
 void add_train_command(CLI::App& app) {
   auto* command = app.add_subcommand("train", "Train on a folder of labelled images");
   auto arguments = std::make_shared<TrainArguments>();
-  command->add_option("DIR", arguments->data, "folder with one folder of images per class");
+  command->add_option("DIR", arguments->data,
+                      "folder with one folder of images per class, or a file of data pack");
   command->add_option("--out", arguments->out, "run folder to make")->type_name("RUN");
   command->add_option("--resume", arguments->resume, "go on with this run folder")
       ->type_name("RUN");

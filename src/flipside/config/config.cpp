@@ -245,7 +245,9 @@ void train_fields(FieldList& list, TrainConfig& t) {
               {{"auto", Precision::kAuto},
                {"float32", Precision::kFloat32},
                {"bfloat16", Precision::kBFloat16}},
-              "of convolutions while training; auto: bfloat16 where the processor has it");
+              "of convolutions while training; auto: bfloat16 where the processor or GPU has it");
+  list.choice("device", t.device, device_names(),
+              "what trains: cpu, cuda (a GPU), or auto: the GPU where there is one");
 }
 
 std::string join_inputs(const std::vector<std::string>& inputs) {
@@ -268,6 +270,12 @@ int64_t edit_distance(const std::string& a, const std::string& b) {
 }
 
 }  // namespace
+
+const std::vector<std::pair<std::string, DeviceChoice>>& device_names() {
+  static const std::vector<std::pair<std::string, DeviceChoice>> names{
+      {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
+  return names;
+}
 
 std::string Field::flag() const {
   std::string dashed = name;

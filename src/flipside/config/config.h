@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "flipside/core/device.h"
 
 namespace flipside {
 
@@ -127,6 +130,7 @@ struct TrainConfig {
   int64_t threads = 0;
   double coverage = 0.95;
   Precision precision = Precision::kFloat32;
+  DeviceChoice device = DeviceChoice::kAuto;
 };
 
 struct Config {
@@ -154,6 +158,9 @@ struct Field {
 /// All options, bound to `config`, which must outlive the result. The only place where an
 /// option's name, range and help are written.
 std::vector<Field> config_fields(Config& config);
+
+/// The words for a device, for options beside the configuration's.
+const std::vector<std::pair<std::string, DeviceChoice>>& device_names();
 
 /// Reads a TOML file over `config`. Throws `Error(kConfig)` that names the file and the key for
 /// unknown keys (with the nearest known one), values out of range and text that is no TOML.

@@ -9,8 +9,17 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "flipside/core/error.h"
+#include "flipside/core/torch.h"
+#ifdef FLIPSIDE_CUDA
+#include <ATen/cuda/CUDAContext.h>
+#include <c10/cuda/CUDAFunctions.h>
+#endif
+
 namespace flipside {
 namespace {
+
+thread_local bool plain_operators = false;
 
 /// Makes the C library keep what it has, in one heap that all threads share, and the kernel back
 /// that heap with huge pages: a tensor that is used again then costs neither page faults nor,
@@ -51,13 +60,53 @@ void configure_runtime(int threads) {
   at::set_num_threads(threads > 0 ? threads : available_processors());
 }
 
-bool has_fast_bfloat16() {
+bool has_cuda() {
+#ifdef FLIPSIDE_CUDA
+  return torch::cuda::is_available();
+#else
+  return false;
+#endif
+}
+
+at::Device resolve_device(DeviceChoice choice, [[maybe_unused]] int64_t local_rank) {
+  if (choice == DeviceChoice::kCpu || (choice == DeviceChoice::kAuto && !has_cuda()))
+    return at::kCPU;
+#ifdef FLIPSIDE_CUDA
+  if (!has_cuda())
+    fail(ErrorCode::kUsage,
+         "device = cuda: no GPU can be used here; see whether nvidia-smi lists one and what "
+         "CUDA_VISIBLE_DEVICES says, or choose --device cpu");
+  // Batches are of one size, so that trying out all convolution algorithms pays. float32 means
+  // float32: who wants less digits asks for --precision bfloat16.
+  at::globalContext().setBenchmarkCuDNN(true);
+  at::globalContext().setAllowTF32CuDNN(false);
+  if (local_rank > 0)
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(local_rank % c10::cuda::device_count()));
+  return at::Device(at::kCUDA, c10::cuda::current_device());
+#else
+  fail(ErrorCode::kUsage,
+       "device = cuda: this flipside was built against a libtorch without CUDA; build it against "
+       "one with CUDA (docs/gpu.md), or choose --device cpu");
+#endif
+}
+
+bool has_fast_bfloat16(at::Device device) {
+#ifdef FLIPSIDE_CUDA
+  constexpr int kAmpere = 8;  // the first compute capability that has it
+  if (device.is_cuda()) return at::cuda::getDeviceProperties(device.index())->major >= kAmpere;
+#endif
 #if defined(__x86_64__) && defined(__GNUC__)
   return __builtin_cpu_supports("avx512bf16") != 0;
 #else
   return false;
 #endif
 }
+
+PlainOperators::PlainOperators() : before_(plain_operators) { plain_operators = true; }
+
+PlainOperators::~PlainOperators() { plain_operators = before_; }
+
+bool takes_fused_nodes(at::Device device) { return device.is_cpu() && !plain_operators; }
 
 int64_t peak_memory() {
   rusage usage{};

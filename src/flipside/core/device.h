@@ -1,8 +1,8 @@
 #pragma once
 
-#include <cstdint>
+#include <c10/core/Device.h>
 
-#include "flipside/core/torch.h"
+#include <cstdint>
 
 namespace flipside {
 
@@ -15,8 +15,40 @@ int available_processors();
 /// convolutions' time in misses of the address cache.
 void configure_runtime(int threads = 0);
 
-/// True when the processor multiplies bfloat16 numbers natively, which is twice as fast.
-bool has_fast_bfloat16();
+/// Where the networks compute.
+enum class DeviceChoice {
+  kAuto,  ///< the GPU where there is one that can be used, else the processor
+  kCpu,
+  kCuda,
+};
+
+/// True when this program was built against a libtorch with CUDA and a GPU can be used.
+bool has_cuda();
+
+/// The device that is meant, prepared for work on images of one size. Throws `Error(kUsage)` where
+/// CUDA is asked for and the program or the machine has none; the message says what to do.
+/// `local_rank`: among the processes of this machine that share the work; they take its GPUs in
+/// turn.
+at::Device resolve_device(DeviceChoice choice, int64_t local_rank = 0);
+
+/// True when the device multiplies bfloat16 numbers natively, which is twice as fast.
+bool has_fast_bfloat16(at::Device device = at::kCPU);
+
+/// While it lives, this thread treats tensors on the CPU as tensors elsewhere: it takes libtorch's
+/// operators and not the fused nodes written for the processor. So the tests see the GPU's path.
+class PlainOperators {
+ public:
+  PlainOperators();
+  ~PlainOperators();
+  PlainOperators(const PlainOperators&) = delete;
+  PlainOperators& operator=(const PlainOperators&) = delete;
+
+ private:
+  bool before_;
+};
+
+/// Whether nodes written for the processor may work on tensors of this device.
+bool takes_fused_nodes(at::Device device);
 
 /// Largest resident memory of this process so far, in bytes.
 int64_t peak_memory();

@@ -19,4 +19,14 @@ using torch::Tensor;
 /// Memory layout of every image tensor in the program: N, H, W, C in memory.
 constexpr auto kChannelsLast = at::MemoryFormat::ChannelsLast;
 
+/// values *= factor, a scalar tensor on their device: many tensors by one operator where libtorch
+/// has it.
+inline void multiply_all(at::TensorList values, const Tensor& factor) {
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 2)
+  at::_foreach_mul_(values, factor);
+#else
+  for (const Tensor& value : values) value.mul_(factor);
+#endif
+}
+
 }  // namespace flipside

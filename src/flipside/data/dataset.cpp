@@ -2,13 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <set>
 
 #include "flipside/core/error.h"
 #include "flipside/core/random.h"
 #include "flipside/data/class_names.h"
-#include "flipside/data/image_io.h"
+#include "flipside/data/pack.h"
 
 namespace flipside {
 namespace {
@@ -204,6 +205,13 @@ const char* to_string(Split split) {
   return "";
 }
 
+Batch Batch::to(at::Device device) const {
+  const auto move = [device](const Tensor& tensor) {
+    return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
+  };
+  return {move(images), move(labels), move(masks), move(indices), move(all_labels)};
+}
+
 bool ImageFolder::has_masks(Split which) const {
   const auto& records = split(which);
   return std::any_of(records.begin(), records.end(), [this](const ImageRecord& record) {
@@ -212,6 +220,12 @@ bool ImageFolder::has_masks(Split which) const {
 }
 
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed) try {
+  if (is_pack_file(root)) {
+    ImageFolder packed = read_pack(root);
+    require_size(packed, config.size);
+    if (!config.reference_class.empty()) choose_reference(packed, config.reference_class);
+    return packed;
+  }
   if (!fs::is_directory(root))
     fail(ErrorCode::kData, "{}: {}; give the folder of a data set", root.string(),
          fs::exists(root) ? "is no folder" : "no such folder");
@@ -262,6 +276,15 @@ std::vector<fs::path> find_images(const fs::path& path) try {
 } catch (const fs::filesystem_error& error) {
   fail(ErrorCode::kData, "{}: could not be read: {}; check its permissions", path.string(),
        error.code().message());
+}
+
+bool has_image_ending(const fs::path& path) {
+  static const std::array<std::string, 7> endings{".jpg", ".jpeg", ".png", ".bmp",
+                                                  ".tif", ".tiff", ".webp"};
+  std::string ending = path.extension().string();
+  std::transform(ending.begin(), ending.end(), ending.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return std::find(endings.begin(), endings.end(), ending) != endings.end();
 }
 
 int64_t guess_reference_class(const std::vector<std::string>& class_names) {

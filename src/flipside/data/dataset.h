@@ -2,6 +2,7 @@
 
 #include <array>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct ImageRecord {
   fs::path image;
   fs::path mask;
   fs::path counterfactual;
-  int64_t label = 0;  ///< in [0, K)
+  int64_t label = 0;    ///< in [0, K)
+  int64_t packed = -1;  ///< row in `ImageFolder::pack`, -1 where the files are to be read
 };
 
 /// A labelled image: image [3,H,W] in [0,1]; mask [1,H,W] of 0 and 1, undefined where there is
@@ -41,7 +43,12 @@ struct Sample {
 struct Batch {
   Tensor images, labels, masks, indices;
   Tensor all_labels = {};
+
+  /// The same on another device; from pinned memory the copy goes on while the caller does.
+  Batch to(at::Device device) const;
 };
+
+class PackedImages;  // data/pack.h
 
 /// A folder of labelled images, its classes and splits, without pixels.
 ///
@@ -60,6 +67,8 @@ struct ImageFolder {
   std::string reference_reason;          ///< why this one, in words
   bool has_splits = false;               ///< folders train/, val/ or test/ were found
   std::vector<ImageRecord> records[3];   ///< by Split, sorted by path
+  /// The pixels of a packed data set, whose `root` is its file; null for a folder of files.
+  std::shared_ptr<const PackedImages> pack;
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
   const std::vector<ImageRecord>& split(Split which) const {
@@ -69,8 +78,9 @@ struct ImageFolder {
   bool has_masks(Split which) const;
 };
 
-/// Scans the folder. Throws `Error(kData)` for a missing folder, an empty class, fewer than two
-/// classes, an unknown `reference_class`; each message names the remedy.
+/// Scans the folder, or reads the file of `flipside data pack`. Throws `Error(kData)` for a missing
+/// folder, an empty class, fewer than two classes, an unknown `reference_class`, and
+/// `Error(kConfig)` for a pack of another size than `config.size`; each message names the remedy.
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
 
 /// Throws `Error(kData)` when a class has no training images or no image is there to validate on;
@@ -81,6 +91,9 @@ void require_trainable(const ImageFolder& folder);
 /// Folders named masks, ground_truth and counterfactuals and hidden ones are skipped. Throws
 /// `Error(kData)` when `path` does not exist or a folder cannot be read.
 std::vector<fs::path> find_images(const fs::path& path);
+
+/// True for an ending that is an image's (any case): .jpg, .png, .bmp, .tif, .webp and their like.
+bool has_image_ending(const fs::path& path);
 
 /// Index of the class that means "good part" by its name (good, ok, intact, normal, negative,
 /// fresh, free, ...), or -1 when none or more than one does.

@@ -240,10 +240,4 @@ void write_image(const fs::path& path, const cv::Mat& image, Durability durabili
                durability);
 }
 
-bool has_image_ending(const fs::path& path) {
-  static const std::array<std::string, 7> endings{".jpg", ".jpeg", ".png", ".bmp",
-                                                  ".tif", ".tiff", ".webp"};
-  return std::find(endings.begin(), endings.end(), lower_ending(path)) != endings.end();
-}
-
 }  // namespace flipside

@@ -47,7 +47,4 @@ Tensor from_float_map(const cv::Mat& map);
 void write_image(const fs::path& path, const cv::Mat& image,
                  Durability durability = Durability::kSynced);
 
-/// True for an ending that `read_image` knows (any case).
-bool has_image_ending(const fs::path& path);
-
 }  // namespace flipside

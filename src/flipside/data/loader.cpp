@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/random.h"
 #include "flipside/data/picture_store.h"
+#include "flipside/data/transforms.h"
 
 namespace flipside {
 namespace {
@@ -43,30 +44,30 @@ int64_t checked_batch(int64_t batch, const Shard& shard = {}) {
 }
 
 /// Bytes or mask values -> floats in [0,1].
-void write_scaled(const cv::Mat& pixels, float* to) {
-  const int width = pixels.cols * pixels.channels();
-  for (int y = 0; y < pixels.rows; ++y, to += width) {
-    const auto* row = pixels.ptr<uint8_t>(y);
-    for (int x = 0; x < width; ++x) to[x] = static_cast<float>(row[x]) * (1.0f / 255.0f);
-  }
+void write_scaled(const Tensor& pixels, float* to) {
+  const uint8_t* from = pixels.data_ptr<uint8_t>();
+  for (int64_t i = 0; i < pixels.numel(); ++i)
+    to[i] = static_cast<float>(from[i]) * (1.0f / 255.0f);
 }
 
 /// Pictures of one size -> a batch, pixels written straight into channels_last memory.
 Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t>& indices,
-                 const PictureStore& store) {
+                 const PictureStore& store, bool pinned = false) {
+  const auto memory = torch::TensorOptions().pinned_memory(pinned);
   const auto count = static_cast<int64_t>(pictures.size());
-  const int64_t height = pictures[0].image.rows, width = pictures[0].image.cols;
+  const int64_t height = pictures[0].image.size(0), width = pictures[0].image.size(1);
   const bool any_mask = std::any_of(pictures.begin(), pictures.end(),
-                                    [](const Picture& picture) { return !picture.mask.empty(); });
-  const Tensor pixels = torch::empty({count, height, width, 3});
+                                    [](const Picture& picture) { return picture.mask.defined(); });
+  const Tensor pixels = torch::empty({count, height, width, 3}, memory);
   Batch batch;
-  batch.labels = torch::empty({count}, at::kLong);
+  batch.labels = torch::empty({count}, memory.dtype(at::kLong));
   batch.indices = torch::tensor(indices, at::kLong);
   if (any_mask)
-    batch.masks = torch::full({count, 1, height, width}, std::numeric_limits<float>::quiet_NaN());
+    batch.masks = torch::empty({count, 1, height, width}, memory)
+                      .fill_(std::numeric_limits<float>::quiet_NaN());
   for (int64_t i = 0; i < count; ++i) {
     write_scaled(pictures[i].image, pixels.data_ptr<float>() + i * height * width * 3);
-    if (!pictures[i].mask.empty())
+    if (pictures[i].mask.defined())
       write_scaled(pictures[i].mask, batch.masks.data_ptr<float>() + i * height * width);
     batch.labels.data_ptr<int64_t>()[i] = store.record(indices[i]).label;
   }
@@ -110,11 +111,12 @@ class TrainLoader::Sampler {
 
 struct TrainLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-        uint64_t seed, int64_t first_step, const Shard& shard)
+        uint64_t seed, int64_t first_step, at::Device device, const Shard& shard)
       : store(folder, split, config),
         transform(training_transform(config)),
         sampler(sampling_groups(folder, split, store, config.balanced), seed),
         batch_size(checked_batch(batch, shard)),
+        pinned(device.is_cuda()),
         shard(shard),
         seed(seed),
         next_step(first_step),
@@ -141,7 +143,7 @@ struct TrainLoader::State {
       Rng rng({seed, kAugmentTag, static_cast<uint64_t>(step), static_cast<uint64_t>(slot)});
       pictures.push_back(transform(store.picture(indices.back()), rng));
     }
-    Batch batch = make_batch(pictures, indices, store);
+    Batch batch = make_batch(pictures, indices, store, pinned);
     if (!shard.is_whole()) batch.all_labels = torch::tensor(all_labels, at::kLong);
     return batch;
   }
@@ -176,6 +178,7 @@ struct TrainLoader::State {
   Transform transform;
   Sampler sampler;
   int64_t batch_size;
+  bool pinned;
   Shard shard;
   uint64_t seed;
   std::mutex mutex;  // guards what follows
@@ -187,8 +190,10 @@ struct TrainLoader::State {
 };
 
 TrainLoader::TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config,
-                         int64_t batch, uint64_t seed, int64_t first_step, const Shard& shard)
-    : state_(std::make_unique<State>(folder, split, config, batch, seed, first_step, shard)) {
+                         int64_t batch, uint64_t seed, int64_t first_step, at::Device device,
+                         const Shard& shard)
+    : state_(
+          std::make_unique<State>(folder, split, config, batch, seed, first_step, device, shard)) {
   for (int64_t i = 0; i < config.workers; ++i)
     state_->workers.emplace_back([state = state_.get()] { state->work(); });
 }
@@ -210,8 +215,8 @@ Batch TrainLoader::next() {
   return std::move(result.batch);
 }
 
-std::vector<cv::Size> TrainLoader::native_sizes() const {
-  std::vector<cv::Size> sizes;
+std::vector<ImageSize> TrainLoader::native_sizes() const {
+  std::vector<ImageSize> sizes;
   for (int64_t index : state_->store.readable())
     sizes.push_back(state_->store.native_sizes().at(index));
   return sizes;
@@ -245,6 +250,11 @@ Batch EvalLoader::read(const std::vector<int64_t>& indices) const {
   std::vector<Picture> pictures;
   for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
   return make_batch(pictures, indices, state_->store);
+}
+
+Tensor EvalLoader::counterfactual(int64_t index) const {
+  const Tensor pixels = state_->store.counterfactual(index);
+  return pixels.defined() ? pixels.permute({2, 0, 1}).to(torch::kFloat32).mul(1.0f / 255) : pixels;
 }
 
 void EvalLoader::reset() { state_->done = 0; }

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <memory>
-#include <opencv2/core/types.hpp>
 #include <vector>
 
 #include "flipside/core/shard.h"
 #include "flipside/data/dataset.h"
+#include "flipside/data/picture.h"
 
 namespace flipside {
 
@@ -16,17 +16,19 @@ namespace flipside {
 class TrainLoader {
  public:
   /// `batch`: images of a whole batch. `first_step`: the batch number that `next` gives first.
-  /// `shard`: the share of each batch that `next` gives; the shares together are what one loader
-  /// alone would give.
+  /// `device`: where the batches will go; for a GPU the workers write them into pinned memory, from
+  /// which it copies by itself. `shard`: the share of each batch that `next` gives; the shares
+  /// together are what one loader alone would give.
   TrainLoader(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch,
-              uint64_t seed, int64_t first_step = 0, const Shard& shard = {});
+              uint64_t seed, int64_t first_step = 0, at::Device device = at::kCPU,
+              const Shard& shard = {});
   ~TrainLoader();
   TrainLoader(const TrainLoader&) = delete;
   TrainLoader& operator=(const TrainLoader&) = delete;
   /// The next batch; blocks until a worker has it. Rethrows what a worker threw.
   Batch next();
-  /// Sizes of the readable images before they were stretched, in pixels.
-  std::vector<cv::Size> native_sizes() const;
+  /// Sizes of the readable images before they were stretched.
+  std::vector<ImageSize> native_sizes() const;
 
  private:
   class Sampler;
@@ -47,6 +49,9 @@ class EvalLoader {
   /// The images of these values of `Batch::indices` (at least one) as one batch, in this order;
   /// `next` goes on where it was. Throws `Error(kImage)` for one that cannot be read.
   Batch read(const std::vector<int64_t>& indices) const;
+  /// The known image without its defect, [3,H,W] in [0,1], of a value of `Batch::indices`;
+  /// undefined where there is none. Throws `Error(kImage)` for one that cannot be read.
+  Tensor counterfactual(int64_t index) const;
   /// Number of readable images.
   int64_t size() const;
   /// The record behind a value of `Batch::indices`.

@@ -195,7 +195,7 @@ TEST(TrainLoader, KnowsTheSizesBeforeStretching) {
   data = scan_image_folder(folder.path(), {}, 1);
   const TrainLoader loader(data, Split::kTrain, plain_config(0), 2, 1);
   EXPECT_THAT(loader.native_sizes(), ::testing::UnorderedElementsAre(
-                                         cv::Size(20, 20), cv::Size(20, 20), cv::Size(50, 10)));
+                                         ImageSize{20, 20}, ImageSize{20, 20}, ImageSize{50, 10}));
 }
 
 TEST(TrainLoader, RethrowsWhatAWorkerThrew) {
@@ -284,10 +284,10 @@ TEST(PictureStore, KeepsWhatTheBudgetAllows) {
   const PictureStore store(data, Split::kTrain, config);
   ASSERT_EQ(store.readable().size(), 2u);
   // A kept picture is one and the same memory each time.
-  EXPECT_EQ(store.picture(0).image.data, store.picture(0).image.data);
+  EXPECT_EQ(store.picture(0).image.data_ptr(), store.picture(0).image.data_ptr());
   const Picture first = store.picture(1), second = store.picture(1);
-  EXPECT_NE(first.image.data, second.image.data);
-  EXPECT_EQ(cv::norm(first.image, second.image, cv::NORM_INF), 0);
+  EXPECT_NE(first.image.data_ptr(), second.image.data_ptr());
+  EXPECT_TRUE(torch::equal(first.image, second.image));
 }
 
 TEST(ForEachIndex, VisitsEachOnceAndThrowsAgain) {

@@ -1,12 +1,12 @@
 #include "flipside/data/picture_store.h"
 
 #include <memory>
-#include <opencv2/core/utility.hpp>
 
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
-#include "flipside/data/image_io.h"
+#include "flipside/data/pack.h"
 #include "flipside/data/parallel.h"
+#include "flipside/data/picture_files.h"
 
 namespace flipside {
 namespace {
@@ -18,7 +18,8 @@ constexpr size_t kManyImages = 1000;  // from here on reading takes seconds: sho
 
 PictureStore::PictureStore(const ImageFolder& folder, Split split, const DataConfig& config)
     : records_(folder.split(split)),
-      size_(static_cast<int>(config.size)),
+      pack_(folder.pack),
+      size_(config.size),
       pictures_(records_.size()),
       native_sizes_(records_.size()) {
   if (records_.empty())
@@ -26,29 +27,49 @@ PictureStore::PictureStore(const ImageFolder& folder, Split split, const DataCon
          "{}: the {} split has no images; add a folder {}/<class>/ or choose "
          "another split",
          folder.root.string(), to_string(split), to_string(split));
-  // OpenCV's own threads would take the processors from libtorch's.
-  cv::setNumThreads(1);
+  if (pack_) {
+    require_size(folder, size_);
+    take_packed();
+  } else {
+    decode_all(config.cache_mb, fmt::format("reading {}", to_string(split)));
+  }
+  if (readable_.empty())
+    fail(ErrorCode::kData,
+         "{}: no readable image among the {} of the {} split; run `flipside data "
+         "check`",
+         folder.root.string(), records_.size(), to_string(split));
+}
+
+void PictureStore::take_packed() {
+  for (size_t i = 0; i < records_.size(); ++i) {
+    pictures_[i] = pack_->picture(records_[i].packed);
+    native_sizes_[i] = pack_->native_size(records_[i].packed);
+    readable_.push_back(static_cast<int64_t>(i));
+  }
+}
+
+void PictureStore::decode_all(int64_t cache_mb, const std::string& title) {
   // Which pictures are kept follows from their order alone, not from which is read first.
-  int64_t left = config.cache_mb * kBytesPerMegabyte;
+  int64_t left = cache_mb * kBytesPerMegabyte;
   std::vector<char> keep(records_.size());
   for (size_t i = 0; i < records_.size() && left > 0; ++i) {
-    left -= config.size * config.size * (records_[i].mask.empty() ? 3 : 4);
+    left -= size_ * size_ * (records_[i].mask.empty() ? 3 : 4);
     keep[i] = left >= 0;
   }
   std::vector<std::string> problems(records_.size());
   std::unique_ptr<Progress> bar;
   if (records_.size() >= kManyImages)
-    bar = std::make_unique<Progress>(fmt::format("reading {}", to_string(split)),
-                                     static_cast<int64_t>(records_.size()), "img");
+    bar = std::make_unique<Progress>(title, static_cast<int64_t>(records_.size()), "img");
   for_each_index(
       static_cast<int64_t>(records_.size()),
       [&](int64_t i) {
         try {
-          cv::Size native_size;
-          Picture picture = decode(records_[i], &native_size);
+          ImageSize native_size;
+          const Picture picture = read_picture(records_[i], size_, &native_size);
           native_sizes_[i] = native_size;
           if (keep[i]) pictures_[i] = picture;
         } catch (const Error& error) {
+          if (error.code() == ErrorCode::kUsage) throw;  // no image file can be read at all
           problems[i] = error.what();
         }
       },
@@ -62,25 +83,17 @@ PictureStore::PictureStore(const ImageFolder& folder, Split split, const DataCon
     else
       warn("{}; skipped", problems[i]);
   }
-  if (readable_.empty())
-    fail(ErrorCode::kData,
-         "{}: no readable image among the {} of the {} split; run `flipside data "
-         "check`",
-         folder.root.string(), records_.size(), to_string(split));
 }
 
 Picture PictureStore::picture(int64_t index) const {
   const Picture& kept = pictures_.at(index);
-  return kept.image.empty() ? decode(records_.at(index)) : kept;
+  return kept.image.defined() ? kept : read_picture(records_.at(index), size_);
 }
 
-Picture PictureStore::decode(const ImageRecord& record, cv::Size* native_size) const {
-  const cv::Size size(size_, size_);
-  const cv::Mat image = read_image(record.image);
-  if (native_size != nullptr) *native_size = image.size();
-  Picture picture{resize_image(image, size), {}};
-  if (!record.mask.empty()) picture.mask = resize_mask(read_mask(record.mask, image.size()), size);
-  return picture;
+Tensor PictureStore::counterfactual(int64_t index) const {
+  const ImageRecord& record = records_.at(index);
+  if (record.counterfactual.empty()) return {};
+  return pack_ ? pack_->counterfactual(record.packed) : read_square(record.counterfactual, size_);
 }
 
 }  // namespace flipside

@@ -3,13 +3,14 @@
 #include <vector>
 
 #include "flipside/data/dataset.h"
-#include "flipside/data/transforms.h"
+#include "flipside/data/picture.h"
 
 namespace flipside {
 
 /// The pictures of one split at the size of the networks: every file is decoded once, by all
 /// processors, stretched to size x size and kept as 8 bit while `data.cache_mb` allows; those
-/// beyond are decoded again each time. Safe to read from several threads.
+/// beyond are decoded again each time. A packed data set is in memory whole and serves from there.
+/// Safe to read from several threads.
 class PictureStore {
  public:
   /// Reads the split. An image that cannot be read (or its mask) is skipped with a warning. Throws
@@ -21,18 +22,22 @@ class PictureStore {
   /// By index into the split's records. The pixels are shared: not to be written to.
   Picture picture(int64_t index) const;
   const ImageRecord& record(int64_t index) const { return records_.at(index); }
-  /// Sizes of the image files before they were stretched, in pixels, by record; empty where an
-  /// image cannot be read.
-  const std::vector<cv::Size>& native_sizes() const { return native_sizes_; }
+  /// The known image without its defect as uint8 [size,size,3]; undefined where there is none.
+  Tensor counterfactual(int64_t index) const;
+  /// Sizes of the image files before they were stretched, by record; 0 x 0 where an image cannot be
+  /// read.
+  const std::vector<ImageSize>& native_sizes() const { return native_sizes_; }
 
  private:
-  Picture decode(const ImageRecord& record, cv::Size* native_size = nullptr) const;
+  void take_packed();
+  void decode_all(int64_t cache_mb, const std::string& title);
 
   std::vector<ImageRecord> records_;
-  int size_;
-  std::vector<Picture> pictures_;  ///< by record; empty where not kept
+  std::shared_ptr<const PackedImages> pack_;  ///< null for a folder of files
+  int64_t size_;
+  std::vector<Picture> pictures_;  ///< by record; undefined where not kept
   std::vector<int64_t> readable_;
-  std::vector<cv::Size> native_sizes_;
+  std::vector<ImageSize> native_sizes_;
 };
 
 }  // namespace flipside

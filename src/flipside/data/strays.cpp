@@ -2,7 +2,7 @@
 
 #include <set>
 
-#include "flipside/data/image_io.h"
+#include "flipside/data/dataset.h"
 
 namespace flipside {
 namespace {

@@ -1,20 +1,14 @@
 #pragma once
 
 #include <functional>
-#include <opencv2/core.hpp>
 
 #include "flipside/config/config.h"
 #include "flipside/core/random.h"
+#include "flipside/data/picture.h"
 
 namespace flipside {
 
-/// An image with its mask before it becomes a tensor: CV_8UC3 RGB and CV_8UC1 0/255 (empty where
-/// there is none), of equal size.
-struct Picture {
-  cv::Mat image, mask;
-};
-
-/// Randomness is an argument, never a global.
+/// Randomness is an argument, never a global. Square pictures; the input's pixels stay as they are.
 using Transform = std::function<Picture(Picture, Rng&)>;
 
 /// Flips, right-angle turns, zoom and shift (one warp, reflected at the border; mask nearest

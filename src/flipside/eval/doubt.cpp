@@ -5,14 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
 
 #include "flipside/attack/pgd.h"
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
-#include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
+#include "flipside/data/picture_files.h"
 #include "flipside/eval/confidence.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
@@ -75,24 +73,10 @@ double passing_threshold(const Tensor& values, double share) {
   return sorted[std::clamp<int64_t>(place, 0, sorted.numel() - 1)].item<double>();
 }
 
-/// Applies `work` to each image as 8-bit RGB.
-Tensor through_pictures(const Tensor& images, const std::function<cv::Mat(const cv::Mat&)>& work) {
-  std::vector<Tensor> changed;
-  for (int64_t i = 0; i < images.size(0); ++i)
-    changed.push_back(to_tensor(work(to_image(images[i]))));
-  return torch::stack(changed).contiguous(kChannelsLast);
-}
-
-cv::Mat blurred(const cv::Mat& image) {
-  cv::Mat result;
-  cv::GaussianBlur(image, result, {}, kBlur);
-  return result;
-}
-
-cv::Mat crushed(const cv::Mat& image) {
-  std::vector<uint8_t> bytes;
-  cv::imencode(".jpg", image, bytes, {cv::IMWRITE_JPEG_QUALITY, kCrushedQuality});
-  return cv::imdecode(bytes, cv::IMREAD_COLOR);  // channel order comes back as it went in
+Tensor blurred(const Tensor& images) {
+  return smooth(images.contiguous().flatten(0, 1).unsqueeze(1), kBlur)
+      .view(images.sizes())
+      .contiguous(kChannelsLast);
 }
 
 Tensor noisy(const Batch& batch, uint64_t seed) {
@@ -128,12 +112,13 @@ class ForeignLoader {
       files_.push_back(all[i * n / std::min(n, most)]);
   }
   bool next(Batch& batch) {
-    const int side = static_cast<int>(size_);
     std::vector<Tensor> images;
     for (; place_ < files_.size() && static_cast<int64_t>(images.size()) < batch_; ++place_) {
       try {
-        images.push_back(to_tensor(resize_image(read_image(files_[place_]), {side, side})));
+        images.push_back(read_square(files_[place_], size_).permute({2, 0, 1}).to(torch::kFloat32) /
+                         255);
       } catch (const Error& error) {
+        if (error.code() == ErrorCode::kUsage) throw;  // no image file can be read at all
         warn("skipped: {}", error.what());
       }
     }
@@ -254,11 +239,12 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
         [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
   }
   measurement.add_strange("blurred", fmt::format("Gaussian, sigma {} pixels", kBlur),
-                          [](const Batch& b) { return through_pictures(b.images, blurred); });
+                          [](const Batch& b) { return blurred(b.images); });
   measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),
                           [&](const Batch& b) { return noisy(b, options.seed); });
-  measurement.add_strange("jpeg", fmt::format("JPEG, quality {}", kCrushedQuality),
-                          [](const Batch& b) { return through_pictures(b.images, crushed); });
+  if (handles_image_files())
+    measurement.add_strange("jpeg", fmt::format("JPEG, quality {}", kCrushedQuality),
+                            [](const Batch& b) { return through_jpeg(b.images, kCrushedQuality); });
   if (!options.foreign.empty()) measurement.add_foreign();
   return measurement.results();
 }

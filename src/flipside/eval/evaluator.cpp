@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "flipside/core/error.h"
-#include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
 #include "flipside/explain/uncertainty.h"
@@ -116,7 +115,7 @@ class Evaluation {
   void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
   void add_kept(const Tensor& images);
   void add_faithfulness(const Batch& batch, const Explanation& explanation);
-  void add_truth(const Tensor& counterfactual, const Tensor& mask, const fs::path& truth);
+  void add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact);
 
   const Explainer& explainer_;
   const Model& model_;
@@ -234,9 +233,8 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
   curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
   for (int64_t i = 0; i < rows.numel(); ++i) {
     const int64_t row = rows[i].item<int64_t>();
-    const auto& record = loader.record(batch.indices[row].item<int64_t>());
-    if (!record.counterfactual.empty())
-      add_truth(explanation.counterfactual[row], truth[i], record.counterfactual);
+    const Tensor exact = loader.counterfactual(batch.indices[row].item<int64_t>());
+    if (exact.defined()) add_truth(explanation.counterfactual[row], truth[i], exact);
   }
 }
 
@@ -257,10 +255,7 @@ void Evaluation::add_faithfulness(const Batch& batch, const Explanation& explana
   if (judge_faithfulness_) judge_faithfulness_->add(cases);
 }
 
-void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask,
-                           const fs::path& truth) {
-  const cv::Size size(static_cast<int>(mask.size(2)), static_cast<int>(mask.size(1)));
-  const Tensor exact = to_tensor(resize_image(read_image(truth), size));
+void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact) {
   const Tensor error = (counterfactual - exact).abs().mean(/*dim=*/0, /*keepdim=*/true);
   inside_sum_ += (error * mask).sum().item<double>();
   inside_pixels_ += mask.sum().item<double>();

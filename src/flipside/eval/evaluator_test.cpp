@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/random.h"
 #include "flipside/eval/meters.h"
@@ -326,6 +327,21 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
   EXPECT_NE(text.find("crack > intact"), std::string::npos) << text;
   EXPECT_NE(text.find("label-free"), std::string::npos) << text;
   EXPECT_EQ(text.find("tuned"), std::string::npos) << text;
+}
+
+TEST(DarknessMap, IsOpenCVsMedianLessTheGray) {
+  torch::manual_seed(6);
+  const Tensor images = torch::rand({2, 3, 20, 28}), map = darkness_map(images);
+  for (int64_t n = 0; n < 2; ++n) {
+    cv::Mat gray, median, darker;
+    cv::cvtColor(to_image(images[n]), gray, cv::COLOR_RGB2GRAY);
+    cv::medianBlur(gray, median, 5);  // a quarter of the shorter side
+    cv::subtract(median, gray, darker);
+    // Gray is rounded from other weights, to one level more or less.
+    const Tensor apart = (255 * (map[n][0] - mask_to_tensor(darker)[0])).abs();
+    EXPECT_LT(apart.max().item<double>(), 2.01);
+    EXPECT_LT(apart.mean().item<double>(), 0.1);
+  }
 }
 
 TEST(DarknessMap, IsTheDepthBelowTheLocalMedian) {

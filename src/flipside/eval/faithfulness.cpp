@@ -161,6 +161,7 @@ std::vector<RandomisedLayer> randomisation_test(const Model& model, bool of_gene
   Model drawn = make_model(config, model.class_names, model.reference_class);
   Model copy = make_model(config, model.class_names, model.reference_class);
   copy.thresholds = model.thresholds;
+  copy.to(model.device());
   copy.eval();
   const TensorMap trained = model_tensors(model), fresh = model_tensors(drawn);
   TensorMap weights = model_tensors(copy);

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
 
@@ -31,14 +30,35 @@ void check_same_size(const Tensor& a, const Tensor& b, const char* name) {
          b.numel());
 }
 
-/// Pixels of `mask` whose nearest pixel of `other` lies within `tolerance` (both 0/255).
-int64_t count_near(const cv::Mat& mask, const cv::Mat& other, double tolerance) {
-  if (cv::countNonZero(other) == 0) return 0;
-  cv::Mat distance;
-  cv::distanceTransform(255 - other, distance, cv::DIST_L2, cv::DIST_MASK_PRECISE);
-  constexpr double kRounding = 1e-4;  // of square roots in float32
-  const cv::Mat near = distance <= tolerance + kRounding;
-  return cv::countNonZero(near & mask);
+/// Masks [N,1,H,W] as contiguous bytes of 0 and 1.
+Tensor mask_bytes(const Tensor& masks) {
+  return (masks.detach().cpu() > 0.5).to(torch::kUInt8).contiguous();
+}
+
+/// The pixels of `other` [H,W] and all within `tolerance` of one, as 0 and 1.
+std::vector<uint8_t> grown(const Tensor& other, double tolerance) {
+  const int64_t height = other.size(0), width = other.size(1);
+  const auto reach = static_cast<int64_t>(tolerance);
+  std::vector<uint8_t> near(height * width);
+  const uint8_t* data = other.data_ptr<uint8_t>();
+  for (int64_t y = 0; y < height; ++y)
+    for (int64_t x = 0; x < width; ++x) {
+      if (data[y * width + x] == 0) continue;
+      for (int64_t v = std::max<int64_t>(y - reach, 0); v <= std::min(y + reach, height - 1); ++v)
+        for (int64_t u = std::max<int64_t>(x - reach, 0); u <= std::min(x + reach, width - 1); ++u)
+          if (static_cast<double>((u - x) * (u - x) + (v - y) * (v - y)) <= tolerance * tolerance)
+            near[v * width + u] = 1;
+    }
+  return near;
+}
+
+/// Pixels of `mask` whose nearest pixel of `other` lies within `tolerance`; both [H,W].
+int64_t count_near(const Tensor& mask, const Tensor& other, double tolerance) {
+  const std::vector<uint8_t> near = grown(other, tolerance);
+  const uint8_t* data = mask.data_ptr<uint8_t>();
+  int64_t count = 0;
+  for (size_t i = 0; i < near.size(); ++i) count += near[i] & data[i];
+  return count;
 }
 
 }  // namespace
@@ -173,18 +193,15 @@ double RankMeter::average_precision() const {
 void MaskMeter::add(const Tensor& mask, const Tensor& truth) {
   if (mask.sizes() != truth.sizes() || mask.dim() != 4 || mask.size(1) != 1)
     fail(ErrorCode::kArgument, "MaskMeter: mask and truth must both be [N,1,H,W] of one shape");
-  const Tensor masks = (mask.detach().cpu() > 0.5).to(torch::kUInt8).mul(255).contiguous();
-  const Tensor truths = (truth.detach().cpu() > 0.5).to(torch::kUInt8).mul(255).contiguous();
-  const int rows = static_cast<int>(mask.size(2)), columns = static_cast<int>(mask.size(3));
+  const Tensor masks = mask_bytes(mask), truths = mask_bytes(truth);
   for (int64_t n = 0; n < mask.size(0); ++n) {
-    const cv::Mat marked(rows, columns, CV_8UC1, masks[n].data_ptr<uint8_t>());
-    const cv::Mat real(rows, columns, CV_8UC1, truths[n].data_ptr<uint8_t>());
-    const int64_t intersection = cv::countNonZero(marked & real);
-    const int64_t all = cv::countNonZero(marked | real);
+    const Tensor marked = masks[n][0], real = truths[n][0];
+    const auto intersection = (marked & real).sum().item<int64_t>();
+    const auto all = (marked | real).sum().item<int64_t>();
     iou_sum_ += all == 0 ? 1.0 : static_cast<double>(intersection) / static_cast<double>(all);
     intersection_ += intersection;
-    marked_ += cv::countNonZero(marked);
-    true_ += cv::countNonZero(real);
+    marked_ += marked.sum().item<int64_t>();
+    true_ += real.sum().item<int64_t>();
     marked_near_truth_ += count_near(marked, real, tolerance_);
     truth_near_mask_ += count_near(real, marked, tolerance_);
     ++images_;

@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <opencv2/imgproc.hpp>
-
-#include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
@@ -75,22 +71,6 @@ double tune_threshold(const std::function<Tensor(const Tensor&)>& map, const Ima
       curve.add(map(batch.images.index_select(0, rows)), batch.masks.index_select(0, rows));
   }
   return curve.best_threshold();
-}
-
-Tensor darkness_map(const Tensor& images) {
-  Tensor maps = torch::empty({images.size(0), 1, images.size(2), images.size(3)});
-  // A quarter of the image is wide enough that no crack fills half of the window.
-  const int side = static_cast<int>(std::min(images.size(2), images.size(3)));
-  const int window = std::max(3, side / 4 | 1);
-  for (int64_t n = 0; n < images.size(0); ++n) {
-    cv::Mat gray, median, darker;
-    cv::cvtColor(to_image(images[n]), gray, cv::COLOR_RGB2GRAY);
-    cv::medianBlur(gray, median, window);
-    cv::subtract(median, gray, darker);  // saturates at 0
-    darker.convertTo(darker, CV_32F, 1.0 / 255);
-    maps[n].copy_(from_float_map(darker));
-  }
-  return maps;
 }
 
 }  // namespace flipside

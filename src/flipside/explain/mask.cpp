@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
+#include "flipside/core/numbers.h"
 
 namespace flipside {
 namespace {
@@ -16,37 +16,57 @@ void check_maps(const Tensor& maps, const char* name) {
     fail(ErrorCode::kArgument, "{}: must be a tensor [N,1,H,W] without empty sides", name);
 }
 
-/// A view of a contiguous float32 map [1,H,W] or [H,W]; the tensor must outlive it.
-cv::Mat view(const Tensor& map) {
-  return cv::Mat(static_cast<int>(map.size(-2)), static_cast<int>(map.size(-1)), CV_32FC1,
-                 map.data_ptr<float>());
-}
-
 Tensor contiguous_floats(const Tensor& maps) {
   return maps.detach().to(torch::kCPU, torch::kFloat32).contiguous();
 }
 
-cv::Mat blur(const cv::Mat& map, double sigma) {
-  if (sigma <= 0) return map;
-  cv::Mat blurred;
-  cv::GaussianBlur(map, blurred, cv::Size(), sigma, sigma, cv::BORDER_REFLECT_101);
-  return blurred;
+/// Gaussian weights of the pixels -radius..radius, of sum 1; beyond four sigma nothing counts.
+std::vector<float> gaussian_weights(double sigma) {
+  const auto radius = std::max<int64_t>(1, std::lround(8 * sigma + 1) / 2);
+  std::vector<double> raw;
+  double sum = 0;
+  for (int64_t i = -radius; i <= radius; ++i) {
+    raw.push_back(std::exp(-0.5 * static_cast<double>(i * i) / (sigma * sigma)));
+    sum += raw.back();
+  }
+  std::vector<float> weights;
+  for (double value : raw) weights.push_back(static_cast<float>(value / sum));
+  return weights;
 }
 
-/// 0/255 mask of the values at or above the threshold, without the small regions.
-cv::Mat threshold_and_clean(const cv::Mat& map, const MaskOptions& options) {
-  cv::Mat mask = map >= options.threshold;
-  const double min_pixels = options.min_area * static_cast<double>(mask.total());
-  if (min_pixels <= 1) return mask;
-  cv::Mat labels, stats, centroids;
-  const int count = cv::connectedComponentsWithStats(mask, labels, stats, centroids, 8, CV_32S);
-  std::vector<uint8_t> keep(count, 255);
-  keep[0] = 0;  // the background
-  for (int label = 1; label < count; ++label)
-    if (stats.at<int>(label, cv::CC_STAT_AREA) < min_pixels) keep[label] = 0;
-  for (int y = 0; y < mask.rows; ++y)
-    for (int x = 0; x < mask.cols; ++x) mask.at<uint8_t>(y, x) = keep[labels.at<int>(y, x)];
-  return mask;
+/// Weighted sums along one axis of a map: `count` lines whose pixels lie `step` apart and whose
+/// first ones lie `line_step` apart.
+void blur_lines(const float* from, float* to, int64_t count, int64_t line_step, int64_t length,
+                int64_t step, const std::vector<float>& weights) {
+  const auto radius = static_cast<int64_t>(weights.size() / 2);
+  std::vector<float> line(length + 2 * radius);
+  for (int64_t i = 0; i < count; ++i, from += line_step, to += line_step) {
+    for (int64_t p = -radius; p < length + radius; ++p)
+      line[p + radius] = from[mirrored(p, length) * step];
+    for (int64_t p = 0; p < length; ++p) {
+      float sum = 0;
+      for (size_t k = 0; k < weights.size(); ++k) sum += weights[k] * line[p + k];
+      to[p * step] = sum;
+    }
+  }
+}
+
+/// The values at or above the threshold as 0 and 1, without the small regions, in place.
+void threshold_and_clean(Tensor map, const MaskOptions& options) {
+  float* values = map.data_ptr<float>();
+  const int64_t height = map.size(-2), width = map.size(-1), pixels = height * width;
+  const auto threshold = static_cast<float>(options.threshold);
+  std::vector<uint8_t> mask(pixels);
+  for (int64_t i = 0; i < pixels; ++i) mask[i] = values[i] >= threshold;
+  const double min_pixels = options.min_area * static_cast<double>(pixels);
+  if (min_pixels > 1) {
+    const Regions regions = find_regions(mask.data(), height, width);
+    for (int64_t i = 0; i < pixels; ++i) {
+      const int32_t label = regions.labels[i];
+      if (label > 0 && static_cast<double>(regions.boxes[label - 1].area) < min_pixels) mask[i] = 0;
+    }
+  }
+  for (int64_t i = 0; i < pixels; ++i) values[i] = mask[i];
 }
 
 }  // namespace
@@ -62,37 +82,23 @@ Tensor smooth(const Tensor& saliency, double sigma) {
   check_maps(saliency, "smooth: saliency");
   if (sigma <= 0) return saliency;
   const Tensor input = contiguous_floats(saliency);
-  Tensor output = torch::empty_like(input);
-  for (int64_t n = 0; n < input.size(0); ++n) {
-    cv::Mat target = view(output[n]);
-    blur(view(input[n]), sigma).copyTo(target);
-  }
+  Tensor rows = torch::empty_like(input), output = torch::empty_like(input);
+  const auto weights = gaussian_weights(sigma);
+  const int64_t height = input.size(2), width = input.size(3);
+  blur_lines(input.data_ptr<float>(), rows.data_ptr<float>(), input.size(0) * height, width, width,
+             /*step=*/1, weights);
+  for (int64_t n = 0; n < input.size(0); ++n)
+    blur_lines(rows[n].data_ptr<float>(), output[n].data_ptr<float>(), width, /*line_step=*/1,
+               height, width, weights);
   return output;
 }
 
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options) {
   check_maps(saliency, "saliency_to_mask: saliency");
-  const Tensor input = contiguous_floats(saliency);
-  Tensor output = torch::empty_like(input);
-  for (int64_t n = 0; n < input.size(0); ++n) {
-    cv::Mat target = view(output[n]);
-    threshold_and_clean(blur(view(input[n]), options.smoothing), options)
-        .convertTo(target, CV_32F, 1.0 / 255);
-  }
+  Tensor output = contiguous_floats(smooth(saliency, options.smoothing));
+  if (options.smoothing <= 0) output = output.clone();
+  for (int64_t n = 0; n < output.size(0); ++n) threshold_and_clean(output[n], options);
   return output;
-}
-
-cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
-  check_maps(saliency.unsqueeze(0), "mask_at_size: saliency");
-  const Tensor input = contiguous_floats(saliency);
-  return mask_at_size(view(input), size, options);
-}
-
-cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options) {
-  TORCH_CHECK(saliency.type() == CV_32FC1, "a saliency map must be CV_32FC1");
-  cv::Mat resized = blur(saliency, options.smoothing);
-  if (resized.size() != size) cv::resize(resized, resized, size, 0, 0, cv::INTER_LINEAR);
-  return threshold_and_clean(resized, options);
 }
 
 double otsu_threshold(const Tensor& values) {
@@ -138,24 +144,14 @@ double otsu_threshold(const std::vector<int64_t>& counts, double bin_width) {
   return bin_width * 0.5 * static_cast<double>(first + last);
 }
 
-std::vector<Box> mask_boxes(const cv::Mat& mask) {
-  cv::Mat labels, stats, centroids;
-  const int count = cv::connectedComponentsWithStats(mask, labels, stats, centroids, 8, CV_32S);
-  std::vector<Box> boxes;
-  for (int label = 1; label < count; ++label) {
-    const int* row = stats.ptr<int>(label);
-    boxes.push_back({row[cv::CC_STAT_LEFT], row[cv::CC_STAT_TOP], row[cv::CC_STAT_WIDTH],
-                     row[cv::CC_STAT_HEIGHT], row[cv::CC_STAT_AREA]});
-  }
+std::vector<Box> mask_boxes(const Tensor& mask) {
+  check_maps(mask.unsqueeze(0), "mask_boxes: mask");
+  const Tensor bytes = (mask.detach().cpu() > 0.5).to(torch::kUInt8).contiguous();
+  std::vector<Box> boxes =
+      find_regions(bytes.data_ptr<uint8_t>(), bytes.size(-2), bytes.size(-1)).boxes;
   std::stable_sort(boxes.begin(), boxes.end(),
                    [](const Box& a, const Box& b) { return a.area > b.area; });
   return boxes;
-}
-
-std::vector<Box> mask_boxes(const Tensor& mask) {
-  check_maps(mask.unsqueeze(0), "mask_boxes: mask");
-  const Tensor input = contiguous_floats(mask);
-  return mask_boxes(cv::Mat(view(input) > 0.5));
 }
 
 }  // namespace flipside

@@ -1,9 +1,9 @@
 #pragma once
 
-#include <opencv2/core.hpp>
 #include <vector>
 
 #include "flipside/core/torch.h"
+#include "flipside/explain/regions.h"
 
 namespace flipside {
 
@@ -28,11 +28,6 @@ Tensor smooth(const Tensor& saliency, double sigma);
 /// Smoothed, thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
 
-/// The mask of one map [1,H,W] at another size (the original image's): smoothed at the network's
-/// resolution, resized bilinearly, thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
-cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);
-cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options);  ///< 32F
-
 /// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest
 /// value: the bin edge that maximises the between-class variance, the middle one where empty bins
 /// make several equally good, and the largest value where all are equal. Throws `Error(kArgument)`
@@ -41,12 +36,7 @@ double otsu_threshold(const Tensor& values);
 /// The same for counts of values in bins of `bin_width` from 0 on.
 double otsu_threshold(const std::vector<int64_t>& counts, double bin_width);
 
-/// A connected region of a mask, in pixels.
-struct Box {
-  int64_t x = 0, y = 0, width = 0, height = 0, area = 0;
-};
 /// Bounding boxes of the 8-connected regions of a [1,H,W] mask, largest area first.
 std::vector<Box> mask_boxes(const Tensor& mask);
-std::vector<Box> mask_boxes(const cv::Mat& mask);  ///< CV_8UC1, regions of nonzero pixels
 
 }  // namespace flipside

@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
+#include "flipside/explain/mask_image.h"
 
 namespace flipside {
 namespace {
@@ -51,6 +53,48 @@ TEST(Smooth, KeepsAConstantUpToTheBorderAndTheSmallestMap) {
   EXPECT_TRUE(
       torch::allclose(smooth(torch::full({1, 1, 6, 9}, 0.4), 1.5), torch::full({1, 1, 6, 9}, 0.4)));
   EXPECT_FLOAT_EQ(smooth(torch::full({1, 1, 1, 1}, 0.4), 2.0).item<float>(), 0.4f);
+}
+
+TEST(Smooth, IsOpenCVsGaussianBlur) {
+  torch::manual_seed(2);
+  for (const double sigma : {0.4, 0.6, 1.5, 3.0}) {
+    const Tensor map = torch::rand({2, 1, 13, 20}), smoothed = smooth(map, sigma);
+    for (int64_t n = 0; n < 2; ++n) {
+      cv::Mat expected;
+      cv::GaussianBlur(cv::Mat(13, 20, CV_32FC1, map[n].data_ptr()), expected, {}, sigma, sigma,
+                       cv::BORDER_REFLECT_101);
+      EXPECT_TRUE(
+          torch::allclose(smoothed[n][0], torch::from_blob(expected.data, {13, 20}), 1e-5, 1e-6));
+    }
+  }
+}
+
+TEST(FindRegions, AreOpenCVsConnectedComponents) {
+  torch::manual_seed(4);
+  for (const double density : {0.2, 0.4, 0.6}) {
+    const Tensor mask = (torch::rand({30, 41}) < density).to(torch::kUInt8);
+    const Regions regions = find_regions(mask.data_ptr<uint8_t>(), 30, 41);
+    cv::Mat labels, stats, centroids;
+    const int count = cv::connectedComponentsWithStats(cv::Mat(30, 41, CV_8UC1, mask.data_ptr()),
+                                                       labels, stats, centroids, 8, CV_32S);
+    ASSERT_EQ(static_cast<int>(regions.boxes.size()), count - 1);
+    // The numbers may differ: each of theirs must go with one of ours, bounds and area with it.
+    std::vector<int32_t> partner(count, -1);
+    for (int i = 0; i < 30 * 41; ++i) {
+      int32_t& ours = partner[labels.at<int>(i / 41, i % 41)];
+      if (ours < 0) ours = regions.labels[i];
+      ASSERT_EQ(ours, regions.labels[i]);
+    }
+    for (int label = 1; label < count; ++label) {
+      const Box& box = regions.boxes.at(partner[label] - 1);
+      const int* row = stats.ptr<int>(label);
+      EXPECT_EQ(box.x, row[cv::CC_STAT_LEFT]);
+      EXPECT_EQ(box.y, row[cv::CC_STAT_TOP]);
+      EXPECT_EQ(box.width, row[cv::CC_STAT_WIDTH]);
+      EXPECT_EQ(box.height, row[cv::CC_STAT_HEIGHT]);
+      EXPECT_EQ(box.area, row[cv::CC_STAT_AREA]);
+    }
+  }
 }
 
 TEST(SaliencyToMask, ThresholdIncludesItself) {

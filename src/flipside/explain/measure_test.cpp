@@ -1,5 +1,7 @@
 #include "flipside/explain/measure.h"
 
+#include "flipside/explain/mask_image.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>

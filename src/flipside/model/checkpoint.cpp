@@ -4,8 +4,8 @@
 #include <set>
 
 #include "flipside/core/error.h"
+#include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
-#include "flipside/model/safetensors.h"
 
 namespace flipside {
 namespace {
@@ -227,8 +227,9 @@ Checkpoint load_checkpoint(const fs::path& path) {
   return checkpoint;
 }
 
-Model load_model(const fs::path& path) {
+Model load_model(const fs::path& path, at::Device device) {
   Model model = load_checkpoint(path).model;
+  model.to(device);
   model.eval();
   return model;
 }

@@ -5,8 +5,8 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
-#include "flipside/model/safetensors.h"
 
 namespace flipside {
 namespace {

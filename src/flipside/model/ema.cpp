@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "flipside/core/device.h"
 #include "flipside/core/error.h"
 
 namespace flipside {
@@ -11,14 +12,26 @@ Ema::Ema(const torch::nn::Module& module, double decay) : decay_(decay) {
     names_.push_back(item.key());
     averages_.push_back(item.value().detach().clone());
   }
+  next_weight_ = torch::zeros({}, averages_.at(0).options());
 }
 
-void Ema::update(const torch::nn::Module& module) {
-  torch::NoGradGuard no_grad;
+void Ema::prepare() {
   const auto t = static_cast<double>(updates_++);
-  const double decay = std::min(decay_, (1 + t) / (10 + t));
+  next_decay_ = std::min(decay_, (1 + t) / (10 + t));
+  next_weight_.fill_(1 - next_decay_);
+}
+
+void Ema::apply(const torch::nn::Module& module) {
+  torch::NoGradGuard no_grad;
   const auto parameters = module.parameters();
-  for (size_t i = 0; i < averages_.size(); ++i) averages_[i].lerp_(parameters[i], 1 - decay);
+  if (takes_fused_nodes(next_weight_.device())) {
+    for (size_t i = 0; i < averages_.size(); ++i)
+      averages_[i].lerp_(parameters[i], 1 - next_decay_);
+    return;
+  }
+  std::vector<Tensor> moves = at::_foreach_sub(parameters, averages_);
+  multiply_all(moves, next_weight_);
+  at::_foreach_add_(averages_, moves);
 }
 
 void Ema::copy_to(torch::nn::Module& module) const {

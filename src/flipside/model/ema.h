@@ -14,7 +14,13 @@ class Ema {
  public:
   /// Starts at the module's present weights.
   Ema(const torch::nn::Module& module, double decay);
-  void update(const torch::nn::Module& module);
+  void update(const torch::nn::Module& module) {
+    prepare();
+    apply(module);
+  }
+  /// The same in two parts, as `Adam` has them: on the host, then on tensors alone.
+  void prepare();
+  void apply(const torch::nn::Module& module);
   /// Copies the averages into `module` (same architecture).
   void copy_to(torch::nn::Module& module) const;
   /// The averages by parameter name, for the checkpoint; and back (strict).
@@ -28,6 +34,8 @@ class Ema {
   int64_t updates_ = 0;
   std::vector<std::string> names_;
   std::vector<Tensor> averages_;
+  double next_decay_ = 0;
+  Tensor next_weight_;  ///< 1 - next_decay_, where the weights are
 };
 
 }  // namespace flipside

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/group_norm_kernels.h"
 
@@ -296,8 +297,8 @@ bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias) {
   const auto plain = [](const Tensor& t) {
     return t.device().is_cpu() && t.scalar_type() == at::kFloat;
   };
-  const bool known =
-      x.device().is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+  const bool known = takes_fused_nodes(x.device()) &&
+                     (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
   return known && plain(gain) && plain(bias) && x.size(1) % kernels::kLanes == 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/image_conv_kernels.h"
 
@@ -235,7 +236,7 @@ Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Ten
 
 Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias, double slope) {
   const auto plain = [](const Tensor& t) {
-    return t.device().is_cpu() && t.scalar_type() == at::kFloat;
+    return takes_fused_nodes(t.device()) && t.scalar_type() == at::kFloat;
   };
   const bool known = plain(images) && plain(weight) && plain(bias) && images.numel() > 0 &&
                      weight.size(0) % kernels::kLanes == 0;

@@ -55,6 +55,19 @@ void Model::eval() {
   for_each_network(*this, [](const char*, torch::nn::Module& network) { network.eval(); });
 }
 
+void Model::to(at::Device device) {
+  for_each_network(*this,
+                   [device](const char*, torch::nn::Module& network) { network.to(device); });
+}
+
+at::Device Model::device() const {
+  at::Device device = at::kCPU;
+  for_each_network(*this, [&device](const char*, const torch::nn::Module& network) {
+    device = network.parameters().front().device();
+  });
+  return device;
+}
+
 Model make_model(const Config& config, std::vector<std::string> class_names,
                  int64_t reference_class) {
   Model model;

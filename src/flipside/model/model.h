@@ -67,6 +67,10 @@ struct Model {
   }
   void eval();
   void train();
+  /// Moves every network; whoever holds one holds the moved one.
+  void to(at::Device device);
+  /// Where its networks are.
+  at::Device device() const;
 };
 
 /// Fresh weights drawn from `config.train.seed`.
@@ -99,7 +103,7 @@ struct Checkpoint {
 /// of the whole file is stored), of another version, of the wrong shape. `path` is the file, or a
 /// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
 Checkpoint load_checkpoint(const fs::path& path);
-/// The model alone, in evaluation mode.
-Model load_model(const fs::path& path);
+/// The model alone, in evaluation mode, on `device`.
+Model load_model(const fs::path& path, at::Device device = at::kCPU);
 
 }  // namespace flipside

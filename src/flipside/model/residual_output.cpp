@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 
+#include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/residual_kernels.h"
 
@@ -79,7 +80,7 @@ std::pair<Tensor, Tensor> add_attended_change_composed(const Tensor& image, cons
 std::pair<Tensor, Tensor> add_attended_change(const Tensor& image, const Tensor& raw) {
   TORCH_CHECK(raw.size(1) == 4 && image.size(1) == 3, "add_attended_change: 3 and 4 channels");
   const auto plain = [](const Tensor& t) {
-    return t.device().is_cpu() && t.scalar_type() == at::kFloat;
+    return takes_fused_nodes(t.device()) && t.scalar_type() == at::kFloat;
   };
   const bool known = plain(image) && plain(raw) && raw.size(0) == image.size(0) &&
                      raw.size(2) == image.size(2) && raw.size(3) == image.size(3);

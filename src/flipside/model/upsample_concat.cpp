@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/upsample_kernels.h"
@@ -150,9 +151,9 @@ Tensor upsample_concat(const Tensor& x, const Tensor& skip) {
       skip.size(0) == x.size(0) && skip.size(2) == 2 * x.size(2) && skip.size(3) == 2 * x.size(3),
       "upsample_concat: the skip must have twice the height and width of x");
   const auto type = x.scalar_type();
-  const bool known = x.device().is_cpu() && skip.device().is_cpu() && type == skip.scalar_type() &&
-                     (type == at::kFloat || type == at::kBFloat16) && x.numel() > 0 &&
-                     x.size(1) % kernels::kLanes == 0;
+  const bool known = takes_fused_nodes(x.device()) && skip.device().is_cpu() &&
+                     type == skip.scalar_type() && (type == at::kFloat || type == at::kBFloat16) &&
+                     x.numel() > 0 && x.size(1) % kernels::kLanes == 0;
   if (!known) return upsample_concat_composed(x, skip);
   return UpsampleConcat::apply(x.contiguous(kChannelsLast), skip.contiguous(kChannelsLast));
 }

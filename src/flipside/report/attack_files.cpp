@@ -3,10 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 
-#include "flipside/data/image_io.h"
-#include "flipside/report/pictures.h"
 #include "flipside/report/plots.h"
 
 namespace flipside {
@@ -37,41 +34,6 @@ std::string robustness_svg(const Robustness& victim, Norm norm) {
     add(*found, s);
   }
   return plot_svg(plot);
-}
-
-void draw_attacked(const fs::path& file, const Victim& victim, const Tensor& images,
-                   const Tensor& labels, const std::vector<std::string>& class_names,
-                   const SuiteOptions& options) {
-  const auto name_of = [&](int64_t answer) {
-    return answer < static_cast<int64_t>(class_names.size()) ? class_names[answer] : "rejected";
-  };
-  const int64_t n = images.size(0);
-  std::vector<int64_t> numbers(n);
-  std::iota(numbers.begin(), numbers.end(), int64_t{0});
-  std::vector<std::vector<cv::Mat>> rows(n);
-  std::vector<std::string> captions{"image"}, row_labels(n);
-  const Tensor clean = victim.answers(images);
-  for (int64_t i = 0; i < n; ++i) {
-    rows[i].push_back(to_image(images[i]));
-    row_labels[i] = name_of(labels[i].item<int64_t>()) + ": " + name_of(clean[i].item<int64_t>());
-  }
-  const double unit = options.norm == Norm::kLinf ? 255.0 : 1.0;
-  for (double eps : options.eps) {
-    const Tensor attacked =
-        run_attack("PGD-20", victim, {options.norm, eps}, images, labels, numbers, options);
-    const Tensor answers = victim.answers(attacked);
-    const Tensor change = attacked - images;
-    for (int64_t i = 0; i < n; ++i) {
-      // The largest change of the image becomes half of the range, around gray.
-      const double largest = std::max(change[i].abs().max().item<double>(), 1e-6);
-      rows[i].push_back(to_image(attacked[i]));
-      rows[i].push_back(to_image(0.5 + 0.5 * change[i] / largest));
-      row_labels[i] += " > " + name_of(answers[i].item<int64_t>());
-    }
-    captions.push_back(fmt::format("eps {:.3g}", eps * unit));
-    captions.push_back("change, enlarged");
-  }
-  write_image(file, picture_grid(rows, captions, row_labels));
 }
 
 }  // namespace flipside

@@ -140,7 +140,7 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
   if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint))
     return Json::parse(read_file(file));
-  const Model model = load_model(run);
+  const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
   DataConfig data = model.config.data;
   data.reference_class = model.class_names.at(model.reference_class);
   const ImageFolder folder = scan_image_folder(benchmark.data, data, model.config.train.seed);
@@ -351,7 +351,7 @@ void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& ou
   std::optional<Model> judge;
   if (!benchmark.judge.name.empty()) {
     train_run(benchmark.judge, benchmark.data, out / benchmark.judge.name);
-    judge = load_model(out / benchmark.judge.name);
+    judge = load_model(out / benchmark.judge.name, resolve_device(DeviceChoice::kAuto));
   }
   std::map<std::string, std::vector<Json>> evaluations;
   // Seed by seed, so that a benchmark cut short has something of every method.

@@ -6,6 +6,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/data/image_io.h"
+#include "flipside/explain/mask_image.h"
 #include "flipside/report/defect_table.h"
 #include "flipside/report/pictures.h"
 

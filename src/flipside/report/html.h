@@ -4,11 +4,9 @@
 #include <string>
 #include <vector>
 
-namespace flipside {
+#include "flipside/report/markup.h"
 
-/// The text with the five characters that mean something in markup replaced: fit for HTML, SVG and
-/// attributes in double quotes.
-std::string escaped(const std::string& text);
+namespace flipside {
 
 /// RFC 4648, with padding.
 std::string base64(const std::string& bytes);

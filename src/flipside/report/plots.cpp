@@ -7,7 +7,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/numbers.h"
-#include "flipside/report/html.h"
+#include "flipside/report/markup.h"
 
 namespace flipside {
 namespace {

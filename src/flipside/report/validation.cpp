@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
-#include "flipside/report/pictures.h"
+#include "flipside/report/sample_pictures.h"
 
 namespace flipside {
 namespace {
@@ -27,21 +26,6 @@ Batch sample_batch(const ImageFolder& folder, const DataConfig& config) {
                                         : torch::zeros_like(one.images.slice(1, 0, 1)));
   }
   return {torch::cat(images).contiguous(kChannelsLast), torch::cat(labels), torch::cat(masks), {}};
-}
-
-void draw_counterfactuals(const Explanation& e, const Batch& batch, const ImageFolder& folder,
-                          const fs::path& file) {
-  std::vector<std::vector<cv::Mat>> rows;
-  std::vector<std::string> row_labels;
-  for (int64_t i = 0; i < batch.images.size(0); ++i) {
-    rows.push_back({to_image(batch.images[i]), to_image(e.counterfactual[i]),
-                    heatmap(e.saliency[i]),
-                    overlay(to_image(batch.images[i]), to_mask_image(e.mask[i])),
-                    overlay(to_image(batch.images[i]), to_mask_image(batch.masks[i]))});
-    row_labels.push_back(folder.class_names[batch.labels[i].item<int64_t>()]);
-  }
-  write_image(
-      file, picture_grid(rows, {"input", "counterfactual", "change", "mask", "truth"}, row_labels));
 }
 
 ValidationScores score_counterfactuals(const Results& results) {
@@ -80,7 +64,7 @@ Validate make_validation(const ImageFolder& folder, const fs::path& run,
     const Batch batch = sample_batch(folder, model.config.data);
     const Explanation explanation = explainer.explain(batch.images);
     if (group.is_first())
-      draw_counterfactuals(explanation, batch, folder,
+      draw_counterfactuals(explanation, batch, folder.class_names,
                            run / "samples" / fmt::format("step_{:06}.png", step));
     return score_counterfactuals(evaluate(explainer, folder, options));
   };

@@ -10,7 +10,8 @@ namespace flipside {
 
 /// Adam (Kingma and Ba 2015) with decoupled weight decay (Loshchilov and Hutter 2019, eq. AdamW),
 /// over the parameters of one network. On the CPU each parameter is updated in one pass over
-/// memory. Its state goes into the checkpoint by parameter name.
+/// memory; elsewhere all parameters together, operator by operator. Its state goes into the
+/// checkpoint by parameter name.
 class Adam {
  public:
   struct Options {
@@ -23,7 +24,14 @@ class Adam {
 
   /// One step at learning rate `lr`, from the parameters' gradients; a parameter without a
   /// gradient stays.
-  void step(double lr);
+  void step(double lr) {
+    prepare(lr);
+    step();
+  }
+  /// The same in two parts. What changes from step to step is worked out first, on the host;
+  /// `step` then reads it from tensors, so that a captured CUDA graph can repeat it.
+  void prepare(double lr);
+  void step();
   /// Forgets the gradients.
   void zero_grad();
 
@@ -33,12 +41,21 @@ class Adam {
   void load_state(const std::map<std::string, Tensor>& state);
 
  private:
+  /// What a step needs besides the tensors, with the bias corrections folded in.
+  struct Scalars {
+    float beta1, beta2, step_size, root_correction, eps, decay;
+  };
   struct Slot {
     std::string name;
     Tensor parameter, m, v;
   };
+  static void update_fused(const Scalars& s, Tensor& p, const Tensor& g, Tensor& m, Tensor& v);
+  void update_listed(at::TensorList p, at::TensorList g, at::TensorList m, at::TensorList v) const;
+
   Options options_;
   int64_t steps_ = 0;
+  Scalars scalars_{};
+  Tensor changing_;  ///< step_size, root_correction, decay where the parameters are
   std::vector<Slot> slots_;
 };
 

@@ -26,14 +26,39 @@ CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
          batch, others, group_.size());
 }
 
-StepLosses CounterfactualTrainer::warm_up(const Batch& batch) {
+Trainer::Learner* CounterfactualTrainer::judge() const {
+  if (config_.model.critic == Critic::kNone) return nullptr;
+  return critic_ ? critic_ : discriminator_;
+}
+
+StepInput CounterfactualTrainer::prepare(const Batch& batch) {
+  const TrainConfig& train = config_.train;
   Rng rng = step_rng();
-  const Tensor logits = model_.discriminator->forward(real_images(batch, rng));
+  StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels}, {}, {}, {}};
+  if (schedule_.in_warmup(step_)) {
+    discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_));
+  } else {
+    // Drawn for the whole batch, so that it does not matter how many processes share it.
+    const int64_t images = whole_size(batch), own = num_own(images);
+    const Shard shard = group_.shard();
+    input.targets = draw_targets(whole_labels(batch).slice(0, own), rng)
+                        .slice(0, shard.first_from(own) - own, images - own, shard.count)
+                        .contiguous();
+    input.penalty = torch::tensor(static_cast<float>(schedule_.penalty_factor(step_)));
+    generator_->prepare(train.lr_generator * schedule_.generator_lr_factor(step_));
+    if (judge()) judge()->prepare(train.lr_discriminator * schedule_.lr_factor(step_));
+  }
+  input.streams = attack_streams(batch, rng);
+  return input;
+}
+
+LossTensors CounterfactualTrainer::warm_up(const StepInput& input) {
+  const Batch& batch = input.batch;
+  const Tensor logits = model_.discriminator->forward(real_images(input));
   const Tensor real = weighted(part_of(batch), real_loss(logits, batch.labels, form_of(config_))) +
-                      robust_penalty(batch, logits, rng);
-  const double lr = config_.train.lr_classifier * schedule_.lr_factor(step_);
-  discriminator_->descend(real, lr);
-  return {{"real", real.item<double>()}};
+                      robust_penalty(input, logits);
+  discriminator_->descend(real);
+  return {{"real", real}};
 }
 
 int64_t CounterfactualTrainer::num_own(int64_t images) const {
@@ -43,33 +68,28 @@ int64_t CounterfactualTrainer::num_own(int64_t images) const {
 
 Tensor CounterfactualTrainer::draw_targets(const Tensor& labels, Rng& rng) const {
   const int64_t num_classes = model_.num_classes(), reference = model_.reference_class;
-  Tensor targets = torch::empty_like(labels, torch::kCPU);
-  const Tensor host = labels.cpu();
-  const auto from = host.accessor<int64_t, 1>();
+  Tensor targets = torch::empty_like(labels);
+  const auto from = labels.accessor<int64_t, 1>();
   auto to = targets.accessor<int64_t, 1>();
-  for (int64_t i = 0; i < host.size(0); ++i) {
+  for (int64_t i = 0; i < labels.size(0); ++i) {
     // Defects go to the reference class half of the time: that direction makes the masks.
     const bool to_reference = num_classes > 2 && from[i] != reference && rng.chance(0.5);
     to[i] = to_reference ? reference : (from[i] + rng.between(1, num_classes - 1)) % num_classes;
   }
-  return targets.to(labels.device());
+  return targets;
 }
 
-CounterfactualTrainer::Questions CounterfactualTrainer::draw_questions(const Batch& batch,
-                                                                       Rng& rng) const {
-  // Drawn for the whole batch, so that it does not matter how many processes share it.
+CounterfactualTrainer::Questions CounterfactualTrainer::questions_of(const StepInput& input) const {
+  const Batch& batch = input.batch;
   const int64_t n = whole_size(batch), own = num_own(n);
-  const Shard shard = group_.shard();
   const auto part = [](int64_t here, int64_t whole) {
     return whole == 0 ? 0.0 : static_cast<double>(here) / static_cast<double>(whole);
   };
   Questions questions;
-  questions.own = shard.size(own);
+  questions.own = group_.shard().size(own);
   questions.x = batch.images.slice(0, questions.own);
   questions.y = batch.labels.slice(0, questions.own);
-  questions.t = draw_targets(whole_labels(batch).slice(0, own), rng)
-                    .slice(0, shard.first_from(own) - own, n - own, shard.count)
-                    .contiguous();
+  questions.t = input.targets;
   questions.all_part = part_of(batch);
   questions.own_part = part(questions.own, own);
   questions.part = part(questions.x.size(0), n - own);
@@ -77,25 +97,26 @@ CounterfactualTrainer::Questions CounterfactualTrainer::draw_questions(const Bat
   return questions;
 }
 
-Tensor CounterfactualTrainer::discriminator_loss(const Batch& batch, const Questions& ask,
-                                                 const Tensor& x_cf, Rng& rng) {
+Tensor CounterfactualTrainer::discriminator_loss(const StepInput& input, const Questions& ask,
+                                                 const Tensor& x_cf) {
   // GroupNorm looks at one image at a time, so real and generated ones can share a pass.
-  const Tensor real = real_images(batch, rng);
+  const Tensor real = real_images(input);
   const Tensor both = torch::cat({real, x_cf.detach()}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);
   const Tensor real_logits = logits.slice(0, 0, n);
-  return weighted(ask.all_part, real_loss(real_logits, batch.labels, form_of(config_))) +
-         robust_penalty(batch, real_logits, rng) +
+  return weighted(ask.all_part, real_loss(real_logits, input.batch.labels, form_of(config_))) +
+         robust_penalty(input, real_logits) +
          (ask.part * config_.loss.fake_weight) *
              fake_loss(logits.slice(0, n), ask.t, form_of(config_));  // (1)
 }
 
-double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& ask,
-                                           const Tensor& x_cf, Rng& rng) {
-  if (config_.model.critic == Critic::kNone) return 0;
+Tensor CounterfactualTrainer::train_critic(const StepInput& input, const Questions& ask,
+                                           const Tensor& x_cf) {
+  if (!judge()) return torch::zeros({}, x_cf.options());
   Tensor loss;
   if (critic_) {
+    const Batch& batch = input.batch;
     const Tensor both = torch::cat({batch.images, x_cf.detach()}).contiguous(kChannelsLast);
     const Tensor logits = model_.critic->forward(both);
     const int64_t n = batch.images.size(0);
@@ -103,11 +124,10 @@ double CounterfactualTrainer::train_critic(const Batch& batch, const Questions& 
     loss = weighted(ask.all_part, critic_real_loss(logits.slice(0, 0, n), batch.labels, form)) +
            weighted(ask.part, critic_fake_loss(logits.slice(0, n), ask.t, form));
   } else {
-    loss = discriminator_loss(batch, ask, x_cf, rng);
+    loss = discriminator_loss(input, ask, x_cf);
   }
-  Learner& learner = critic_ ? *critic_ : *discriminator_;
-  learner.descend(loss, config_.train.lr_discriminator * schedule_.lr_factor(step_));
-  return loss.item<double>();
+  judge()->descend(loss);
+  return loss;
 }
 
 Tensor CounterfactualTrainer::deception_loss(const Tensor& x_cf, const Tensor& targets) {
@@ -140,18 +160,18 @@ Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions&
   return mean_absolute_error(own, batch.images.slice(0, 0, ask.own));
 }
 
-StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
-  if (schedule_.in_warmup(step_)) return warm_up(batch);
-  Rng rng = step_rng();
+LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
+  if (schedule_.in_warmup(step_)) return warm_up(input);
+  const Batch& batch = input.batch;
   const LossConfig& weight = config_.loss;
   Generator& G = model_.generator;
-  const Questions ask = draw_questions(batch, rng);
+  const Questions ask = questions_of(input);
   const GeneratorResult made = G->forward(batch.images, ask.targets);
   // One node for both parts: two slices would each fill a gradient of the whole with zeros.
   const auto parts =
       made.counterfactual.split_with_sizes({ask.own, batch.images.size(0) - ask.own});
   const Tensor& x_cf = parts[1];
-  const double d_loss = train_critic(batch, ask, x_cf, rng);
+  const Tensor d_loss = train_critic(input, ask, x_cf);
 
   FrozenWeights frozen(*model_.discriminator);
   const Tensor zero = torch::zeros({}, x_cf.options());
@@ -165,24 +185,23 @@ StepLosses CounterfactualTrainer::train_on(const Batch& batch) {
   const Tensor cls = class_loss(made.class_logits, batch.labels);  // (6)
   const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
-  const double penalty = schedule_.penalty_factor(step_);
   const double all = ask.all_part, part = ask.part;
   const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)
       (part * weight.lambda_adv) * adv + (part * weight.lambda_cyc) * cyc +
       (id_part * weight.lambda_id) * id +
-      (part * penalty) *
+      weighted(part, input.penalty) *
           (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse) +
       (all * weight.lambda_cls) * cls + (part * weight.lambda_cls_cf) * cls_cf;
-  generator_->descend(g_loss, config_.train.lr_generator * schedule_.generator_lr_factor(step_));
+  generator_->descend(g_loss);
 
-  StepLosses losses{{"D", d_loss},
-                    {"adv", part * adv.item<double>()},
-                    {"id", id_part * id.item<double>()},
-                    {"prox", part * prox.item<double>()},
-                    {"cls", all * cls.item<double>()}};
-  if (weight.cycles > 0) losses.emplace_back("cyc", part * cyc.item<double>());
-  if (made.attention.defined()) losses.emplace_back("sparse", part * sparse.item<double>());
+  LossTensors losses{{"D", d_loss},
+                     {"adv", weighted(part, adv)},
+                     {"id", weighted(id_part, id)},
+                     {"prox", weighted(part, prox)},
+                     {"cls", weighted(all, cls)}};
+  if (weight.cycles > 0) losses.emplace_back("cyc", weighted(part, cyc));
+  if (made.attention.defined()) losses.emplace_back("sparse", weighted(part, sparse));
   return losses;
 }
 

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
-#include <opencv2/core/types.hpp>
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
@@ -68,12 +67,12 @@ class LossMeans {
 };
 
 /// What the model remembers of its training images' sizes.
-NativeSides native_sides(const std::vector<cv::Size>& sizes) {
+NativeSides native_sides(const std::vector<ImageSize>& sizes) {
   NativeSides sides;
   std::vector<double> roots;
   for (const auto& size : sizes) {
-    roots.push_back(std::sqrt(static_cast<double>(size.width) * size.height));
-    sides.largest = std::max<double>(sides.largest, std::max(size.width, size.height));
+    roots.push_back(std::sqrt(static_cast<double>(size.width * size.height)));
+    sides.largest = std::max(sides.largest, static_cast<double>(std::max(size.width, size.height)));
   }
   if (roots.empty()) return sides;
   const auto middle = roots.begin() + static_cast<std::ptrdiff_t>(roots.size() / 2);
@@ -183,7 +182,7 @@ class Run {
     }
     announce();
     TrainLoader loader(folder_, Split::kTrain, config_.data, batch, config_.train.seed,
-                       trainer_->steps_done(), group_.shard());
+                       trainer_->steps_done(), trainer_->device(), group_.shard());
     const auto sizes = loader.native_sizes();
     require_same_pictures(sizes);
     trainer_->averaged().native_sides = native_sides(sizes);
@@ -207,7 +206,7 @@ class Run {
   }
 
   /// A file that one process cannot read would shift the order of all that follow.
-  void require_same_pictures(const std::vector<cv::Size>& sizes) const {
+  void require_same_pictures(const std::vector<ImageSize>& sizes) const {
     if (group_.is_alone()) return;
     std::string text;
     for (const auto& size : sizes) text += fmt::format("{}x{} ", size.width, size.height);

@@ -6,25 +6,33 @@
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/model/blocks.h"
+#include "flipside/train/step_graph.h"
 
 namespace flipside {
 namespace {
 
-at::ScalarType activation_type(Precision precision) {
-  const bool half =
-      precision == Precision::kBFloat16 || (precision == Precision::kAuto && has_fast_bfloat16());
+at::ScalarType activation_type(Precision precision, at::Device device) {
+  const bool half = precision == Precision::kBFloat16 ||
+                    (precision == Precision::kAuto && has_fast_bfloat16(device));
   return half ? at::kBFloat16 : at::kFloat;
 }
 
-/// The losses of the whole batch from each process's part of them.
-void add_up(StepLosses& losses, const ProcessGroup& group) {
-  if (group.is_alone()) return;
-  std::vector<double> values;
-  for (const auto& [name, value] : losses) values.push_back(value);
-  const Tensor sums = torch::tensor(values, torch::kDouble);
-  group.sum({sums});
+Model moved(Model model, at::Device device) {
+  model.to(device);
+  return model;
+}
+
+/// One copy from the device for all of them; in a group, each process's part of the losses added
+/// up.
+StepLosses read_losses(const LossTensors& losses, const ProcessGroup& group) {
+  std::vector<Tensor> values;
+  for (const auto& [name, value] : losses) values.push_back(value.detach());
+  const Tensor host = torch::stack(values).to(torch::kCPU, torch::kFloat64);
+  group.sum({host});
+  StepLosses result;
   for (size_t i = 0; i < losses.size(); ++i)
-    losses[i].second = sums[static_cast<int64_t>(i)].item<double>();
+    result.emplace_back(losses[i].first, host[static_cast<int64_t>(i)].item<double>());
+  return result;
 }
 
 }  // namespace
@@ -40,21 +48,48 @@ Trainer::Learner::Learner(std::string learner_name, torch::nn::Module& trained,
   if (!group.is_alone()) sync = std::make_unique<GradientSync>(trained.parameters(), group);
 }
 
-void Trainer::Learner::descend(const Tensor& loss, double lr) {
+void Trainer::Learner::prepare(double lr) {
+  optimizer.prepare(lr);
+  ema.prepare();
+}
+
+void Trainer::Learner::descend(const Tensor& loss) {
   optimizer.zero_grad();
   if (sync)
     sync->backward(loss);
   else
     loss.backward();
-  optimizer.step(lr);
-  ema.update(*module);
+  optimizer.step();
+  ema.apply(*module);
+}
+
+StepInput StepInput::to(at::Device device) const {
+  const auto move = [device](const Tensor& tensor) {
+    return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
+  };
+  return {batch.to(device), move(targets), move(penalty), streams};
+}
+
+void StepInput::copy_(const StepInput& other) {
+  const auto take = [](Tensor& to, const Tensor& from) {
+    TORCH_CHECK(to.defined() == from.defined(), "a step's input changed its parts");
+    if (to.defined()) to.copy_(from, /*non_blocking=*/true);
+  };
+  take(batch.images, other.batch.images);
+  take(batch.labels, other.batch.labels);
+  take(batch.masks, other.batch.masks);
+  take(batch.all_labels, other.batch.all_labels);
+  take(targets, other.targets);
+  take(penalty, other.penalty);
+  streams = other.streams;
 }
 
 Trainer::Trainer(Model model, bool has_warmup, ProcessGroup group)
     : config_(model.config),
       group_(std::move(group)),
-      model_(std::move(model)),
-      averaged_(make_model(config_, model_.class_names, model_.reference_class)),
+      device_(resolve_device(config_.train.device, group_.local_rank())),
+      model_(moved(std::move(model), device_)),
+      averaged_(moved(make_model(config_, model_.class_names, model_.reference_class), device_)),
       schedule_(config_.train, has_warmup) {
   if (config_.train.batch < group_.size())
     fail(ErrorCode::kConfig,
@@ -72,10 +107,20 @@ Trainer::Trainer(Model model, bool has_warmup, ProcessGroup group)
   model_.train();
 }
 
+Trainer::~Trainer() = default;
+
+LossTensors Trainer::compute(const StepInput& input) {
+  // An attack draws on the host between its passes, and a group waits there: no graph can.
+  const bool on_host = config_.loss.robust_fraction > 0 || !group_.is_alone();
+  if (!device_.is_cuda() || on_host) return train_on(input.to(device_));
+  if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
+  return graph_->run(schedule_.in_warmup(step_), input,
+                     [this](const StepInput& on_device) { return train_on(on_device); });
+}
+
 StepLosses Trainer::step(const Batch& batch) {
-  const ActivationType type(activation_type(config_.train.precision));
-  StepLosses losses = train_on(batch);
-  add_up(losses, group_);
+  const ActivationType type(activation_type(config_.train.precision, device_));
+  const StepLosses losses = read_losses(compute(prepare(batch)), group_);
   for (const auto& [name, value] : losses)
     if (!std::isfinite(value))
       fail(ErrorCode::kArgument,
@@ -168,21 +213,21 @@ int64_t Trainer::num_attacked(const Batch& batch) const {
   return std::llround(config_.loss.robust_fraction * static_cast<double>(whole_size(batch)));
 }
 
-std::vector<Rng> Trainer::own_streams(int64_t count, Rng& rng) const {
+std::vector<Rng> Trainer::attack_streams(const Batch& batch, Rng& rng) const {
   std::vector<Rng> streams;
-  for (int64_t i = 0; i < count; ++i) {
+  for (int64_t i = 0; i < num_attacked(batch); ++i) {
     const Rng stream(rng.next());
     if (group_.shard().has(i)) streams.push_back(stream);
   }
   return streams;
 }
 
-Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
+Tensor Trainer::real_images(const StepInput& input) {
   const auto& loss = config_.loss;
-  if (loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
-  std::vector<Rng> streams = own_streams(num_attacked(batch), rng);
+  const Batch& batch = input.batch;
+  std::vector<Rng> streams = input.streams;
+  if (streams.empty() || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
   const auto attacked = static_cast<int64_t>(streams.size());
-  if (attacked == 0) return batch.images;
   FrozenWeights frozen(*model_.discriminator);
   PgdOptions options;
   options.steps = loss.robust_steps;
@@ -193,16 +238,16 @@ Tensor Trainer::real_images(const Batch& batch, Rng& rng) {
   return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
 }
 
-Tensor Trainer::robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng) {
+Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {
   const auto& loss = config_.loss;
-  if (loss.robust_loss != RobustLoss::kTrades) return torch::zeros({}, logits.options());
-  const int64_t all_attacked = num_attacked(batch);
-  std::vector<Rng> streams = own_streams(all_attacked, rng);
+  std::vector<Rng> streams = input.streams;
+  if (streams.empty() || loss.robust_loss != RobustLoss::kTrades)
+    return torch::zeros({}, logits.options());
   const auto attacked = static_cast<int64_t>(streams.size());
-  if (attacked == 0) return torch::zeros({}, logits.options());
-  const double part = static_cast<double>(attacked) / static_cast<double>(all_attacked);
+  const double part =
+      static_cast<double>(attacked) / static_cast<double>(num_attacked(input.batch));
   const Victim victim = class_victim(model_);
-  const Tensor clean = batch.images.slice(0, 0, attacked);
+  const Tensor clean = input.batch.images.slice(0, 0, attacked);
   Tensor worst;
   {
     FrozenWeights frozen(*model_.discriminator);

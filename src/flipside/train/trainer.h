@@ -20,15 +20,36 @@ namespace flipside {
 /// The losses of one step, by name, unweighted (what the log and the progress line show).
 using StepLosses = std::vector<std::pair<std::string, double>>;
 
+/// The same where they were computed: scalar tensors.
+using LossTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// What a step works on. All that changes from step to step is a tensor (or, with the optimisers,
+/// in one), so that the step's work can be captured once and repeated on other values.
+struct StepInput {
+  Batch batch;
+  Tensor targets;            ///< [M] int64, classes that counterfactuals of the last M images have
+  Tensor penalty;            ///< scalar, factor on the penalties (5)
+  std::vector<Rng> streams;  ///< of the images that robust training attacks; it is never captured
+
+  StepInput to(at::Device device) const;
+  /// Takes the values of an input of the same shapes.
+  void copy_(const StepInput& other);
+};
+
+class StepGraph;  // step_graph.h
+
 /// Owns the model, its optimisers, its averages and the step. Everything random in a step derives
 /// from (seed, step), so `state` is all that a resumed run needs.
+///
+/// A step has two parts: `prepare` draws and counts, on the host; `train_on` computes, on the
+/// device, and asks nothing back from it. On a GPU the second part is captured as a CUDA graph.
 ///
 /// In a group of processes each takes its `Shard` of the whole batch, and all take the same step:
 /// means over images are weighted by the process's part of them, so that gradients and losses add
 /// up over the processes to those of the whole batch (docs/equations.md, "Several processes").
 class Trainer {
  public:
-  virtual ~Trainer() = default;
+  virtual ~Trainer();
 
   /// One optimisation step on a batch of training images (in a group: on this process's share; the
   /// losses are those of the whole).
@@ -38,6 +59,8 @@ class Trainer {
   int64_t steps_done() const { return step_; }
   int64_t total_steps() const { return schedule_.total_steps(); }
   const Schedule& schedule() const { return schedule_; }
+  /// Where it computes; batches are taken from the CPU.
+  at::Device device() const { return device_; }
 
   /// The model that users get: averaged weights, evaluation mode. Shares nothing with the
   /// weights in training; refreshed at each call.
@@ -63,18 +86,23 @@ class Trainer {
     Adam optimizer;
     Ema ema;
     std::unique_ptr<GradientSync> sync;  ///< null in a process alone
-    /// Gradient of `loss` into this network, one step at `lr`, average updated.
-    void descend(const Tensor& loss, double lr);
+    /// What the next `descend` needs of learning rate and step number.
+    void prepare(double lr);
+    /// Gradient of `loss` into this network, one step, average updated.
+    void descend(const Tensor& loss);
   };
 
-  virtual StepLosses train_on(const Batch& batch) = 0;
+  /// Of a batch on the CPU.
+  virtual StepInput prepare(const Batch& batch) = 0;
+  /// Of an input on the device: forward and backward passes, optimisers, averages.
+  virtual LossTensors train_on(const StepInput& input) = 0;
 
   /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
   /// the discriminator's (or classifier's) K class logits.
-  Tensor real_images(const Batch& batch, Rng& rng);
+  Tensor real_images(const StepInput& input);
   /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
-  Tensor robust_penalty(const Batch& batch, const Tensor& logits, Rng& rng);
+  Tensor robust_penalty(const StepInput& input, const Tensor& logits);
   Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
 
   /// Labels of the whole batch, of which `batch` may be one process's share; how many they are.
@@ -84,19 +112,25 @@ class Trainer {
   static double part_of(const Batch& batch);
   /// Number of images of the whole batch that robust training attacks.
   int64_t num_attacked(const Batch& batch) const;
-  /// Random streams for this process's images among the `count` first of the whole batch.
-  std::vector<Rng> own_streams(int64_t count, Rng& rng) const;
+  /// Random streams for those of them that this process has.
+  std::vector<Rng> attack_streams(const Batch& batch, Rng& rng) const;
   ThreatModel robust_threat() const { return {Norm::kLinf, config_.loss.robust_eps / 255.0}; }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
 
   Config config_;
   ProcessGroup group_;
+  at::Device device_;  ///< of everything that follows
   Model model_;
   Model averaged_;
   Schedule schedule_;
   std::vector<std::unique_ptr<Learner>> learners_;
   int64_t step_ = 0;
+
+ private:
+  LossTensors compute(const StepInput& input);
+
+  std::unique_ptr<StepGraph> graph_;  ///< null where nothing is captured
 };
 
 /// While it lives, a network's weights get no gradients: where only the images' gradient is wanted,
@@ -119,9 +153,12 @@ class CounterfactualTrainer : public Trainer {
  public:
   explicit CounterfactualTrainer(Model model, ProcessGroup group = {});
 
+ protected:
+  StepInput prepare(const Batch& batch) override;
+  LossTensors train_on(const StepInput& input) override;
+
  private:
-  StepLosses train_on(const Batch& batch) override;
-  StepLosses warm_up(const Batch& batch);
+  LossTensors warm_up(const StepInput& input);
 
   /// What the generator is asked in one step: the batch's first `own` images for the class that
   /// they have, the others, x [N-own,3,H,W] of classes y, for another class t.
@@ -132,15 +169,17 @@ class CounterfactualTrainer : public Trainer {
     /// This process's part of all images of the whole batch, of its `own` and of its others.
     double all_part = 1, own_part = 1, part = 1;
   };
-  Questions draw_questions(const Batch& batch, Rng& rng) const;
   /// How many of a whole batch of so many images are asked for their own class.
   int64_t num_own(int64_t images) const;
-  /// A class other than its own for each label [N].
+  Questions questions_of(const StepInput& input) const;
+  /// A class other than its own for each label [N], on the CPU.
   Tensor draw_targets(const Tensor& labels, Rng& rng) const;
   /// One step of what judges the counterfactuals (the discriminator, or a separate critic); gives
   /// its loss.
-  double train_critic(const Batch& batch, const Questions& ask, const Tensor& x_cf, Rng& rng);
-  Tensor discriminator_loss(const Batch& batch, const Questions& ask, const Tensor& x_cf, Rng& rng);
+  Tensor train_critic(const StepInput& input, const Questions& ask, const Tensor& x_cf);
+  Tensor discriminator_loss(const StepInput& input, const Questions& ask, const Tensor& x_cf);
+  /// What judges the counterfactuals; null where nothing does.
+  Learner* judge() const;
   Tensor deception_loss(const Tensor& x_cf, const Tensor& targets);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
   /// `own`: what the generator made of the images asked for their own class.
@@ -157,8 +196,9 @@ class SupervisedTrainer : public Trainer {
  public:
   explicit SupervisedTrainer(Model model, ProcessGroup group = {});
 
- private:
-  StepLosses train_on(const Batch& batch) override;
+ protected:
+  StepInput prepare(const Batch& batch) override;
+  LossTensors train_on(const StepInput& input) override;
 };
 
 /// `weight * mean`; the mean itself where the weight is 1, as it is in a process alone.

@@ -1,4 +1,4 @@
-#include "flipside/model/safetensors.h"
+#include "flipside/core/safetensors.h"
 
 #include <zlib.h>
 
