@@ -95,13 +95,17 @@ void FaithfulnessMeter::add_swaps(const Cases& cases, const Tensor& before, cons
   const auto count = [](const Tensor& flags) { return flags.sum().item<int64_t>(); };
   const Tensor counted = is_target(before).logical_not();
   const Tensor flipped = counted & is_target(after);
-  const Tensor deleted =
-      is_target(probabilities_(take_over(cases.images, cases.counterfactuals, cases.masks)));
+  const auto deleted_by = [&](const Tensor& masks) {
+    return is_target(probabilities_(take_over(cases.images, cases.counterfactuals, masks)));
+  };
+  const Tensor wide = torch::max_pool2d(cases.masks, /*kernel_size=*/2 * kMaskMargin + 1,
+                                        /*stride=*/1, /*padding=*/kMaskMargin);
   const Tensor inserted =
       is_target(probabilities_(take_over(cases.counterfactuals, cases.images, cases.masks)))
           .logical_not();
   images_ += count(counted);
-  deleted_ += count(counted & deleted);
+  deleted_ += count(counted & deleted_by(cases.masks));
+  deleted_wide_ += count(counted & deleted_by(wide));
   flipped_ += count(flipped);
   inserted_ += count(flipped & inserted);
 }
@@ -129,6 +133,7 @@ FaithfulnessScores FaithfulnessMeter::scores() const {
   FaithfulnessScores scores;
   scores.images = images_;
   scores.deletion = share(deleted_, images_);
+  scores.deletion_wide = share(deleted_wide_, images_);
   scores.flipped = flipped_;
   scores.insertion = share(inserted_, flipped_);
   scores.cout_images = cout_images_;

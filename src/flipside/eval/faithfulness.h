@@ -14,10 +14,15 @@ namespace flipside {
 /// Images [N,3,H,W] -> class probabilities [N,K] on the CPU.
 using ClassProbabilities = std::function<Tensor(const Tensor&)>;
 
+/// Pixels by which masks are widened for `deletion_wide`: as many as a border may be off for the
+/// tolerant F1. A tight mask leaves the defect's blurred rim behind, which a classifier can see.
+constexpr int64_t kMaskMargin = 2;
+
 /// Over N images and their counterfactuals towards `target`.
 struct FaithfulnessScores {
   int64_t images = 0;       ///< that the classifier does not give the target class to begin with
   double deletion = 0;      ///< share of those given the target once the mask is taken from x_cf
+  double deletion_wide = 0;  ///< the same with the mask widened by `kMaskMargin`
   int64_t flipped = 0;      ///< of `images`, those given the target as a whole counterfactual
   double insertion = 0;     ///< share of those that lose it once the mask is taken from x again
   int64_t cout_images = 0;  ///< all images
@@ -47,7 +52,7 @@ class FaithfulnessMeter {
 
   ClassProbabilities probabilities_;
   int64_t steps_;
-  int64_t images_ = 0, deleted_ = 0, flipped_ = 0, inserted_ = 0, cout_images_ = 0;
+  int64_t images_ = 0, deleted_ = 0, deleted_wide_ = 0, flipped_ = 0, inserted_ = 0, cout_images_ = 0;
   double cout_sum_ = 0;
 };
 

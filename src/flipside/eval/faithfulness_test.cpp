@@ -27,7 +27,7 @@ FaithfulnessMeter::Cases random_cases() {
   const std::vector<int64_t> shape{kImages, 1, kSide, kSide};
   return {torch::rand({kImages, 3, kSide, kSide}),        torch::rand({kImages, 3, kSide, kSide}),
           torch::rand(shape).mul(8).floor().div(8),  // with equal values
-          (torch::rand(shape) > 0.5).to(torch::kFloat32), torch::zeros({kImages}, torch::kInt64),
+          (torch::rand(shape) > 0.9).to(torch::kFloat32), torch::zeros({kImages}, torch::kInt64),
           torch::ones({kImages}, torch::kInt64)};
 }
 
@@ -37,7 +37,18 @@ TEST(Faithfulness, AgreesWithASlowLoopOverImagesAndPixels) {
   const auto p_target = [](const Tensor& image) {
     return probabilities(image.unsqueeze(0))[0][1].item<double>();
   };
-  int64_t counted = 0, deleted = 0, flipped = 0, inserted = 0;
+  const auto widened = [](const Tensor& mask) {  // [1,H,W]
+    Tensor wide = torch::zeros_like(mask);
+    for (int64_t y = 0; y < kSide; ++y)
+      for (int64_t x = 0; x < kSide; ++x)
+        for (int64_t v = 0; v < kSide; ++v)
+          for (int64_t u = 0; u < kSide; ++u)
+            if (std::abs(y - v) <= kMaskMargin && std::abs(x - u) <= kMaskMargin &&
+                mask[0][v][u].item<float>() > 0)
+              wide[0][y][x] = 1;
+    return wide;
+  };
+  int64_t counted = 0, deleted = 0, deleted_wide = 0, flipped = 0, inserted = 0;
   double cout_sum = 0;
   for (int64_t n = 0; n < kImages; ++n) {
     const Tensor x = cases.images[n], other = cases.counterfactuals[n];
@@ -67,6 +78,8 @@ TEST(Faithfulness, AgreesWithASlowLoopOverImagesAndPixels) {
     if (before) continue;
     ++counted;
     deleted += p_target(mask * other + (1 - mask) * x) > 0.5;
+    const Tensor wide = widened(mask);
+    deleted_wide += p_target(wide * other + (1 - wide) * x) > 0.5;
     if (!after) continue;
     ++flipped;
     inserted += p_target(mask * x + (1 - mask) * other) < 0.5;
@@ -80,6 +93,8 @@ TEST(Faithfulness, AgreesWithASlowLoopOverImagesAndPixels) {
   EXPECT_EQ(scores.flipped, flipped);
   EXPECT_EQ(scores.cout_images, kImages);
   EXPECT_DOUBLE_EQ(scores.deletion, static_cast<double>(deleted) / counted);
+  EXPECT_DOUBLE_EQ(scores.deletion_wide, static_cast<double>(deleted_wide) / counted);
+  ASSERT_NE(deleted_wide, deleted);
   EXPECT_DOUBLE_EQ(scores.insertion, static_cast<double>(inserted) / flipped);
   EXPECT_NEAR(scores.cout, cout_sum / kImages, 1e-5);
 }

@@ -27,9 +27,13 @@ Json mask_json(const std::optional<MaskScores>& scores) {
 
 Json faithfulness_json(const std::optional<FaithfulnessScores>& scores) {
   if (!scores) return Json();
-  return {{"images", scores->images},           {"deletion", scores->deletion},
-          {"flipped", scores->flipped},         {"insertion", scores->insertion},
-          {"cout_images", scores->cout_images}, {"cout", scores->cout}};
+  return {{"images", scores->images},
+          {"deletion", scores->deletion},
+          {"deletion_wide", scores->deletion_wide},
+          {"flipped", scores->flipped},
+          {"insertion", scores->insertion},
+          {"cout_images", scores->cout_images},
+          {"cout", scores->cout}};
 }
 
 std::string class_text(const Results& results) {
@@ -112,11 +116,11 @@ std::string mask_text(const Results& results) {
 }
 
 std::string faithfulness_text(const Results& results) {
-  std::vector<std::vector<std::string>> rows{{"", "deletion", "insertion", "COUT"}};
+  std::vector<std::vector<std::string>> rows{{"", "deletion", "2 px wider", "insertion", "COUT"}};
   const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& scores) {
     if (scores)
-      rows.push_back(
-          {name, number(scores->deletion), number(scores->insertion), number(scores->cout)});
+      rows.push_back({name, number(scores->deletion), number(scores->deletion_wide),
+                      number(scores->insertion), number(scores->cout)});
   };
   add("model", results.faithfulness);
   add("judge", results.judge_faithfulness);

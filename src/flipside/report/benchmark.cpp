@@ -251,6 +251,7 @@ std::vector<std::pair<std::string, std::string>> table_columns(const Json& metho
   columns.insert(columns.end(), parts.begin(), parts.end());
   columns.emplace_back("/faithfulness/deletion", "deletion");
   columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
+  columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
   return columns;
 }
 

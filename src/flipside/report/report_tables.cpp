@@ -146,9 +146,11 @@ void write_masks(HtmlWriter& html, const Results& results) {
 }
 
 void write_faithfulness(HtmlWriter& html, const Results& results) {
-  Rows rows{{"by", "deletion", "insertion", "COUT"}};
+  Rows rows{{"by", "deletion", "2 px wider", "insertion", "COUT"}};
   const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& s) {
-    if (s) rows.push_back({name, number(s->deletion), number(s->insertion), number(s->cout)});
+    if (s)
+      rows.push_back({name, number(s->deletion), number(s->deletion_wide), number(s->insertion),
+                      number(s->cout)});
   };
   add("the model", results.faithfulness);
   add("the judge", results.judge_faithfulness);
