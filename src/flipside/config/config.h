@@ -78,6 +78,7 @@ struct LossConfig {
   double lambda_prox = 4.0;
   double lambda_tv = 0.0;
   double lambda_sparse = 0.02;
+  double flip_goal = 0.0;
   double lambda_cls = 0.5;
   double lambda_cls_cf = 0.0;
   double fake_weight = 0.5;

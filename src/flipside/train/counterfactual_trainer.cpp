@@ -15,6 +15,7 @@ AdversarialForm form_of(const Config& config) {
 
 CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
     : Trainer(std::move(model), /*has_warmup=*/true, std::move(group)),
+      control_(model_.num_classes(), config_.loss.flip_goal, device_),
       generator_(learners_.at(0).get()),
       discriminator_(learners_.at(1).get()),
       critic_(model_.critic ? learners_.at(2).get() : nullptr) {
@@ -130,8 +131,25 @@ Tensor CounterfactualTrainer::train_critic(const StepInput& input, const Questio
   return loss;
 }
 
-Tensor CounterfactualTrainer::deception_loss(const Tensor& x_cf, const Tensor& targets) {
-  const Tensor logits = model_.discriminator->forward(x_cf);
+TensorMap CounterfactualTrainer::more_state() const {
+  return config_.loss.flip_goal > 0 ? control_.state() : TensorMap();
+}
+
+void CounterfactualTrainer::load_more_state(const TensorMap& state) {
+  if (config_.loss.flip_goal > 0) control_.load_state(state);
+}
+
+void CounterfactualTrainer::observe_flips(const Tensor& logits, const StepInput& input) {
+  if (config_.loss.flip_goal == 0) return;
+  const Tensor& targets = input.targets;
+  const Tensor flipped = real_class_logits(logits.detach()).argmax(/*dim=*/1) == targets;
+  const Tensor counts = control_.count(targets, flipped);
+  if (!group_.is_alone()) group_.sum({counts});
+  control_.observe(counts, /*adjust=*/input.penalty >= 1);
+}
+
+Tensor CounterfactualTrainer::deception_loss(const Tensor& logits, const Tensor& x_cf,
+                                             const Tensor& targets) {
   if (config_.model.critic == Critic::kDiscriminator)
     return adversarial_loss(logits, targets, form_of(config_)) +
            config_.loss.flip_weight * class_loss(real_class_logits(logits), targets);
@@ -175,33 +193,37 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
 
   FrozenWeights frozen(*model_.discriminator);
   const Tensor zero = torch::zeros({}, x_cf.options());
-  const Tensor adv = deception_loss(x_cf, ask.t);                                           // (2)
-  const Tensor cyc = cycle_loss(ask, x_cf);                                                 // (3)
-  const Tensor id = identity_loss(batch, ask, parts[0], x_cf);                              // (4)
-  const Tensor prox = mean_absolute_error(x_cf, ask.x);                                     // (5)
-  const Tensor tv = weight.lambda_tv > 0 ? change_variation(ask.x, x_cf) : zero;            // (5)
-  const Tensor sparse = made.attention.defined() ? made.attention.slice(0, ask.own).mean()  // (5)
-                                                 : zero;
+  const Tensor logits = model_.discriminator->forward(x_cf);
+  const Tensor adv = deception_loss(logits, x_cf, ask.t);                         // (2)
+  const Tensor cyc = cycle_loss(ask, x_cf);                                       // (3)
+  const Tensor id = identity_loss(batch, ask, parts[0], x_cf);                    // (4)
+  const Tensor prox = change_size(ask.x, x_cf);                                   // (5), [M]
+  const Tensor tv = weight.lambda_tv > 0 ? change_variation(ask.x, x_cf) : zero;  // (5), [M]
+  const Tensor sparse = made.attention.defined()                                  // (5), [M]
+                            ? made.attention.slice(0, ask.own).mean({1, 2, 3})
+                            : zero;
   const Tensor cls = class_loss(made.class_logits, batch.labels);  // (6)
   const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
+  const Tensor change =
+      control_.factors(ask.t) *
+      (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse);
+  observe_flips(logits, input);
   const double all = ask.all_part, part = ask.part;
   const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)
       (part * weight.lambda_adv) * adv + (part * weight.lambda_cyc) * cyc +
-      (id_part * weight.lambda_id) * id +
-      weighted(part, input.penalty) *
-          (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse) +
+      (id_part * weight.lambda_id) * id + weighted(part, input.penalty) * change.mean() +
       (all * weight.lambda_cls) * cls + (part * weight.lambda_cls_cf) * cls_cf;
   generator_->descend(g_loss);
 
   LossTensors losses{{"D", d_loss},
                      {"adv", weighted(part, adv)},
                      {"id", weighted(id_part, id)},
-                     {"prox", weighted(part, prox)},
+                     {"prox", weighted(part, prox.mean())},
                      {"cls", weighted(all, cls)}};
   if (weight.cycles > 0) losses.emplace_back("cyc", weighted(part, cyc));
-  if (made.attention.defined()) losses.emplace_back("sparse", weighted(part, sparse));
+  if (made.attention.defined()) losses.emplace_back("sparse", weighted(part, sparse.mean()));
   return losses;
 }
 

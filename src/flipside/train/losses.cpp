@@ -79,9 +79,14 @@ Tensor critic_adversarial_loss(const Tensor& logits, const Tensor& targets, Adve
 
 Tensor mean_absolute_error(const Tensor& a, const Tensor& b) { return (a - b).abs().mean(); }
 
+Tensor change_size(const Tensor& image, const Tensor& counterfactual) {
+  return (counterfactual - image).abs().mean({1, 2, 3});
+}
+
 Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
   const Tensor change = counterfactual - image;
-  return change.diff(1, /*dim=*/2).abs().mean() + change.diff(1, /*dim=*/3).abs().mean();
+  return change.diff(1, /*dim=*/2).abs().mean({1, 2, 3}) +
+         change.diff(1, /*dim=*/3).abs().mean({1, 2, 3});
 }
 
 Tensor segmentation_loss(const Tensor& logits, const Tensor& masks,

@@ -46,8 +46,11 @@ Tensor class_loss(const Tensor& logits, const Tensor& labels);
 /// (3), (4), (5): mean absolute difference.
 Tensor mean_absolute_error(const Tensor& a, const Tensor& b);
 
+/// (5): mean absolute difference of each image: [N].
+Tensor change_size(const Tensor& image, const Tensor& counterfactual);
+
 /// (5), optional: total variation of the change x_cf - x: mean absolute difference of horizontal
-/// and of vertical neighbours, summed. Both [N,3,H,W] in [0,1].
+/// and of vertical neighbours, summed, of each image: [N]. Both [N,3,H,W] in [0,1].
 Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
 
 /// The segmenter's loss: binary cross-entropy plus soft Dice over the batch, of logits [N,1,H,W]

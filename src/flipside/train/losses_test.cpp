@@ -83,6 +83,7 @@ TEST(Losses, MeanAbsoluteErrorAndVariationByHand) {
   Tensor y = x.clone();
   y.index_put_({0, 1, 0, 0}, 0.6);  // one of 12 values; one of 6 neighbour pairs each way
   EXPECT_NEAR(mean_absolute_error(x, y).item<double>(), 0.05, 1e-12);
+  EXPECT_NEAR(change_size(x, y).item<double>(), 0.05, 1e-12);
   EXPECT_NEAR(change_variation(x, y).item<double>(), 0.1 + 0.1, 1e-12);
 }
 
@@ -116,7 +117,8 @@ TEST(Losses, EveryPixelGradientAgreesWithDifferences) {
   const Tensor x = torch::rand({2, 3, 4, 4}, torch::kFloat64);
   const Tensor y = torch::rand({2, 3, 4, 4}, torch::kFloat64);
   expect_gradients([&](const auto& in) { return mean_absolute_error(in[0], x); }, {leaf(y)});
-  expect_gradients([&](const auto& in) { return change_variation(x, in[0]); }, {leaf(y)});
+  expect_gradients([&](const auto& in) { return change_size(x, in[0]).sum(); }, {leaf(y)});
+  expect_gradients([&](const auto& in) { return change_variation(x, in[0]).sum(); }, {leaf(y)});
   const Tensor masks = (torch::rand({2, 1, 4, 4}, torch::kFloat64) > 0.5).to(torch::kFloat64);
   expect_gradients([&](const auto& in) { return segmentation_loss(in[0], masks); },
                    {leaf(torch::randn({2, 1, 4, 4}, torch::kFloat64))});

@@ -150,6 +150,7 @@ TensorMap Trainer::state() const {
     put(prefix + "ema.", learner->ema.state());
     state[prefix + "ema_updates"] = torch::tensor(learner->ema.updates(), torch::kInt64);
   }
+  put("state.", more_state());
   return state;
 }
 
@@ -184,6 +185,7 @@ void Trainer::load_state(const TensorMap& state) {
       learner->ema.load_state(with_prefix(state, prefix + "ema."));
       learner->ema.set_updates(state.at(prefix + "ema_updates").item<int64_t>());
     }
+    load_more_state(with_prefix(state, "state."));
     step_ = state.at("state.step").item<int64_t>();
   } catch (const c10::Error& error) {
     fail(ErrorCode::kCheckpoint, "training state does not fit: {}; start a new run",

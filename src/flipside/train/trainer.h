@@ -13,6 +13,7 @@
 #include "flipside/model/model.h"
 #include "flipside/train/adam.h"
 #include "flipside/train/gradient_sync.h"
+#include "flipside/train/penalty_control.h"
 #include "flipside/train/schedule.h"
 
 namespace flipside {
@@ -103,6 +104,9 @@ class Trainer {
   /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
   Tensor robust_penalty(const StepInput& input, const Tensor& logits);
+  /// What a kind of trainer remembers beside its learners; and back.
+  virtual TensorMap more_state() const { return {}; }
+  virtual void load_more_state(const TensorMap& state) {}
   Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
 
   /// Labels of the whole batch, of which `batch` may be one process's share; how many they are.
@@ -156,6 +160,8 @@ class CounterfactualTrainer : public Trainer {
  protected:
   StepInput prepare(const Batch& batch) override;
   LossTensors train_on(const StepInput& input) override;
+  TensorMap more_state() const override;
+  void load_more_state(const TensorMap& state) override;
 
  private:
   LossTensors warm_up(const StepInput& input);
@@ -180,12 +186,16 @@ class CounterfactualTrainer : public Trainer {
   Tensor discriminator_loss(const StepInput& input, const Questions& ask, const Tensor& x_cf);
   /// What judges the counterfactuals; null where nothing does.
   Learner* judge() const;
-  Tensor deception_loss(const Tensor& x_cf, const Tensor& targets);
+  /// `logits`: the discriminator's, of x_cf.
+  Tensor deception_loss(const Tensor& logits, const Tensor& x_cf, const Tensor& targets);
+  /// Tells the control of the penalties how many counterfactuals flipped.
+  void observe_flips(const Tensor& logits, const StepInput& input);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
   /// `own`: what the generator made of the images asked for their own class.
   Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
                        const Tensor& x_cf);
 
+  PenaltyControl control_;
   Learner* generator_;
   Learner* discriminator_;
   Learner* critic_;  ///< null without a separate critic

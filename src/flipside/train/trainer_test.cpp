@@ -45,6 +45,7 @@ TEST(Trainer, StateContinuesBitwise) {
     config.loss.cycles = 1;
     config.loss.robust_fraction = 0.5;
     if (factorised) config.model.fake_head = FakeHead::kFactorised;
+    if (!factorised) config.loss.flip_goal = 0.5;
     auto whole = make(config), first = make(config), second = make(config);
     for (int i = 0; i < 12; ++i) whole->step(square_batch(i));
     for (int i = 0; i < 6; ++i) first->step(square_batch(i));
