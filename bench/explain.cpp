@@ -37,7 +37,7 @@ BENCHMARK(explain)
 void model_loading(benchmark::State& state) {
   const fs::path path = fs::temp_directory_path() /
                         fmt::format("flipside_bench_{}.safetensors", static_cast<int>(getpid()));
-  save_checkpoint(path, bench_model(64, 1, Precision::kFloat32));
+  save_checkpoint(path, bench_model(64, 16, Precision::kFloat32));
   for (auto _ : state) benchmark::DoNotOptimize(load_model(path));
   fs::remove(path);
 }

@@ -4,13 +4,16 @@
 #include <benchmark/benchmark.h>
 #include <stdlib.h>
 
+#include <map>
+#include <memory>
+
 #include "flipside/data/loader.h"
 #include "flipside/data/synth/synth.h"
 
 namespace flipside {
 namespace {
 
-/// A generated data set in a folder of its own, made once per size and removed at the end.
+/// A generated data set in a folder of its own, removed at the end.
 class BenchData {
  public:
   explicit BenchData(int64_t size) {
@@ -32,15 +35,22 @@ class BenchData {
   fs::path root_;
 };
 
+/// Made when it is first asked for.
+const BenchData& data_of(int64_t size) {
+  static std::map<int64_t, std::unique_ptr<BenchData>> made;
+  auto& data = made[size];
+  if (!data) data = std::make_unique<BenchData>(size);
+  return *data;
+}
+
 /// `state`: size, batch, workers. CPU time is that of all threads.
 void measure_loader(benchmark::State& state, int64_t cache_mb) {
   const int64_t batch = state.range(1);
-  const BenchData data(state.range(0));
   DataConfig config;
   config.size = state.range(0);
   config.cache_mb = cache_mb;
   config.workers = state.range(2);
-  const ImageFolder folder = scan_image_folder(data.path(), config, /*seed=*/1);
+  const ImageFolder folder = scan_image_folder(data_of(state.range(0)).path(), config, /*seed=*/1);
   TrainLoader loader(folder, Split::kTrain, config, batch, /*seed=*/1);
   for (int i = 0; i < 8; ++i) loader.next();  // beyond what is made ahead
   for (auto _ : state) benchmark::DoNotOptimize(loader.next());

@@ -87,7 +87,7 @@ TEST(TrainLoader, SharesTogetherAreTheBatch) {
   std::vector<std::unique_ptr<TrainLoader>> shares;
   for (int64_t i = 0; i < 3; ++i)
     shares.push_back(std::make_unique<TrainLoader>(data, Split::kTrain, small_config(1), 7, 7,
-                                                   /*first_step=*/0, Shard{i, 3}));
+                                                   /*first_step=*/0, at::kCPU, Shard{i, 3}));
   for (int step = 0; step < 5; ++step) {
     const Batch batch = whole.next();
     EXPECT_FALSE(batch.all_labels.defined());
@@ -99,10 +99,11 @@ TEST(TrainLoader, SharesTogetherAreTheBatch) {
       EXPECT_TRUE(torch::equal(share.all_labels, batch.labels));
     }
   }
-  EXPECT_NE(message_of(ErrorCode::kArgument,
-                       [&] {
-                         TrainLoader(data, Split::kTrain, small_config(0), 2, 7, 0, Shard{0, 3});
-                       }),
+  EXPECT_NE(message_of(
+                ErrorCode::kArgument,
+                [&] {
+                  TrainLoader(data, Split::kTrain, small_config(0), 2, 7, 0, at::kCPU, Shard{0, 3});
+                }),
             "");
 }
 

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "support/live_memory.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -48,6 +49,20 @@ TEST(Explainer, SaysWhatTheNetworksSay) {
   EXPECT_TRUE(
       torch::allclose(e.saliency, (counterfactual - images).abs().mean(1, true), 1e-4, 1e-5));
   EXPECT_GT(e.saliency.max().item<double>(), 0.2);
+}
+
+TEST(Explainer, AnExplanationKeepsNoMemory) {
+  const Explainer explainer(small_model({"bad", "good"}, 1));
+  const Tensor images = random_images(3);
+  const LiveMemory memory;
+  explainer.explain(images);
+  const int64_t before = memory.bytes();
+  {
+    const Explanation held = explainer.explain(images);
+    EXPECT_GT(memory.bytes(), before);  // what is counted is really counted
+  }
+  for (int i = 0; i < 10; ++i) explainer.explain(images);
+  EXPECT_EQ(memory.bytes(), before);
 }
 
 TEST(Explainer, MarksNothingWhereTheReferenceClassIsPredicted) {

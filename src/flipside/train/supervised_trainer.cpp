@@ -35,8 +35,8 @@ StepInput SupervisedTrainer::prepare(const Batch& batch) {
 
 LossTensors SupervisedTrainer::train_on(const StepInput& input) {
   const Batch& batch = input.batch;
-  Tensor loss;
   const bool classifier = config_.model.kind == ModelKind::kClassifier;
+  Tensor loss;
   if (classifier) {
     const Tensor logits = model_.discriminator->forward(real_images(input));
     loss =

@@ -22,8 +22,7 @@ Model moved(Model model, at::Device device) {
   return model;
 }
 
-/// One copy from the device for all of them; in a group, each process's part of the losses added
-/// up.
+/// One copy from the device for all of them; summed over the group, of which each has a part.
 StepLosses read_losses(const LossTensors& losses, const ProcessGroup& group) {
   std::vector<Tensor> values;
   for (const auto& [name, value] : losses) values.push_back(value.detach());

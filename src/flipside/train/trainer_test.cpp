@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "flipside/core/error.h"
+#include "support/live_memory.h"
 #include "support/square_batches.h"
 
 namespace flipside {
@@ -56,6 +57,22 @@ TEST(Trainer, StateContinuesBitwise) {
     for (int i = 6; i < 12; ++i) second->step(square_batch(i));
     expect_equal_states(whole->state(), second->state());
     expect_equal_states(model_tensors(whole->averaged()), model_tensors(second->averaged()));
+  }
+}
+
+TEST(Trainer, AStepKeepsNoMemory) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
+    Config config = small_config();
+    config.train.discriminator_warmup = 1;
+    config.train.precision = precision;
+    auto trainer = make(config);
+    const Batch batch = square_batch(0);
+    const LiveMemory memory;
+    for (int i = 0; i < 3; ++i) trainer->step(batch);
+    const int64_t before = memory.bytes();
+    EXPECT_GT(before, 0);  // the gradients: what is counted is really counted
+    for (int i = 0; i < 10; ++i) trainer->step(batch);
+    EXPECT_EQ(memory.bytes(), before);
   }
 }
 
