@@ -181,7 +181,7 @@ void loss_fields(FieldList& list, LossConfig& l) {
   list.number("lambda_tv", l.lambda_tv, 0, kInfinity, "weight of the change's total variation");
   list.number("lambda_sparse", l.lambda_sparse, 0, kInfinity, "weight of the mean attention");
   list.number("flip_goal", l.flip_goal, 0, 0.999,
-              "share of flips that the weight of (5) is steered to, per target class; 0: not");
+              "share of flips that the weight of (5) is steered to, per direction; 0: not");
   list.number("lambda_cls", l.lambda_cls, 0, kInfinity, "weight of (6): the generator's head");
   list.number("lambda_cls_cf", l.lambda_cls_cf, 0, kInfinity, "(6) on counterfactuals too");
   list.number("fake_weight", l.fake_weight, 0, kInfinity, "weight of fakes in (1)");

@@ -15,7 +15,7 @@ AdversarialForm form_of(const Config& config) {
 
 CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
     : Trainer(std::move(model), /*has_warmup=*/true, std::move(group)),
-      control_(model_.num_classes(), config_.loss.flip_goal, device_),
+      control_(model_.num_classes() * model_.num_classes(), config_.loss.flip_goal, device_),
       generator_(learners_.at(0).get()),
       discriminator_(learners_.at(1).get()),
       critic_(model_.critic ? learners_.at(2).get() : nullptr) {
@@ -94,6 +94,7 @@ CounterfactualTrainer::Questions CounterfactualTrainer::questions_of(const StepI
   questions.all_part = part_of(batch);
   questions.own_part = part(questions.own, own);
   questions.part = part(questions.x.size(0), n - own);
+  questions.direction = questions.y * model_.num_classes() + questions.t;
   questions.targets = torch::cat({batch.labels.slice(0, 0, questions.own), questions.t});
   return questions;
 }
@@ -139,13 +140,13 @@ void CounterfactualTrainer::load_more_state(const TensorMap& state) {
   if (config_.loss.flip_goal > 0) control_.load_state(state);
 }
 
-void CounterfactualTrainer::observe_flips(const Tensor& logits, const StepInput& input) {
+void CounterfactualTrainer::observe_flips(const Tensor& logits, const Questions& ask,
+                                          const Tensor& penalty) {
   if (config_.loss.flip_goal == 0) return;
-  const Tensor& targets = input.targets;
-  const Tensor flipped = real_class_logits(logits.detach()).argmax(/*dim=*/1) == targets;
-  const Tensor counts = control_.count(targets, flipped);
+  const Tensor flipped = real_class_logits(logits.detach()).argmax(/*dim=*/1) == ask.t;
+  const Tensor counts = control_.count(ask.direction, flipped);
   if (!group_.is_alone()) group_.sum({counts});
-  control_.observe(counts, /*adjust=*/input.penalty >= 1);
+  control_.observe(counts, /*adjust=*/penalty >= 1);
 }
 
 Tensor CounterfactualTrainer::deception_loss(const Tensor& logits, const Tensor& x_cf,
@@ -206,9 +207,9 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
   const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
   const Tensor change =
-      control_.factors(ask.t) *
+      control_.factors(ask.direction) *
       (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse);
-  observe_flips(logits, input);
+  observe_flips(logits, ask, input.penalty);
   const double all = ask.all_part, part = ask.part;
   const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)

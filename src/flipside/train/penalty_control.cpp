@@ -11,25 +11,25 @@ const double kLargest = std::log(30);  // of |log factor|
 
 }  // namespace
 
-PenaltyControl::PenaltyControl(int64_t num_classes, double goal, at::Device device)
+PenaltyControl::PenaltyControl(int64_t num_directions, double goal, at::Device device)
     : goal_(goal),
-      classes_(torch::arange(num_classes, torch::device(device).dtype(torch::kInt64))),
-      flip_rate_(torch::full({num_classes}, goal, torch::device(device).dtype(torch::kDouble))),
-      log_factor_(torch::zeros({num_classes}, torch::device(device).dtype(torch::kDouble))) {}
+      numbers_(torch::arange(num_directions, torch::device(device).dtype(torch::kInt64))),
+      flip_rate_(torch::full({num_directions}, goal, torch::device(device).dtype(torch::kDouble))),
+      log_factor_(torch::zeros({num_directions}, torch::device(device).dtype(torch::kDouble))) {}
 
-Tensor PenaltyControl::factors(const Tensor& targets) const {
-  return log_factor_.exp().to(torch::kFloat).index_select(/*dim=*/0, targets);
+Tensor PenaltyControl::factors(const Tensor& directions) const {
+  return log_factor_.exp().to(torch::kFloat).index_select(/*dim=*/0, directions);
 }
 
-Tensor PenaltyControl::count(const Tensor& targets, const Tensor& flipped) const {
-  const Tensor asked = (targets.unsqueeze(1) == classes_).to(torch::kDouble);
+Tensor PenaltyControl::count(const Tensor& directions, const Tensor& flipped) const {
+  const Tensor asked = (directions.unsqueeze(1) == numbers_).to(torch::kDouble);
   return torch::stack({asked.sum(0), (asked * flipped.to(torch::kDouble).unsqueeze(1)).sum(0)});
 }
 
 void PenaltyControl::observe(const Tensor& counts, const Tensor& adjust) {
   if (goal_ == 0) return;
   const Tensor asked = counts[0], flipped = counts[1];
-  // A step that asks much for a class says more of it.
+  // A step that asks much in a direction says more of it.
   const Tensor kept = torch::pow(kMemory, asked);
   flip_rate_.mul_(kept).add_((1 - kept) * flipped / asked.clamp_min(1));
   // Above the goal there is less room than below it, hence the unit 1 - goal.

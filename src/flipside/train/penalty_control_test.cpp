@@ -20,7 +20,7 @@ std::vector<double> factors(const PenaltyControl& control) {
   return {f[0].item<double>(), f[1].item<double>()};
 }
 
-TEST(PenaltyControl, CountsPerTargetClass) {
+TEST(PenaltyControl, CountsPerDirection) {
   const PenaltyControl control(3, 0.9);
   const Tensor result = control.count(torch::tensor({2, 0, 2, 2}, torch::kInt64),
                                       torch::tensor({true, false, false, true}));

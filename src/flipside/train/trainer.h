@@ -171,7 +171,8 @@ class CounterfactualTrainer : public Trainer {
   struct Questions {
     int64_t own = 0;
     Tensor x, y, t;
-    Tensor targets;  ///< [N], for all images
+    Tensor direction;  ///< from y to t: y K + t
+    Tensor targets;    ///< [N], for all images
     /// This process's part of all images of the whole batch, of its `own` and of its others.
     double all_part = 1, own_part = 1, part = 1;
   };
@@ -189,7 +190,7 @@ class CounterfactualTrainer : public Trainer {
   /// `logits`: the discriminator's, of x_cf.
   Tensor deception_loss(const Tensor& logits, const Tensor& x_cf, const Tensor& targets);
   /// Tells the control of the penalties how many counterfactuals flipped.
-  void observe_flips(const Tensor& logits, const StepInput& input);
+  void observe_flips(const Tensor& logits, const Questions& ask, const Tensor& penalty);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
   /// `own`: what the generator made of the images asked for their own class.
   Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
