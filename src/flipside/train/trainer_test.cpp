@@ -62,7 +62,7 @@ TEST(Trainer, StateContinuesBitwise) {
 
 TEST(Trainer, AStepKeepsNoMemory) {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
-    Config config = small_config();
+    Config config = square_config();
     config.train.discriminator_warmup = 1;
     config.train.precision = precision;
     auto trainer = make(config);
