@@ -20,13 +20,13 @@ constexpr int64_t kMaskMargin = 2;
 
 /// Over N images and their counterfactuals towards `target`.
 struct FaithfulnessScores {
-  int64_t images = 0;       ///< that the classifier does not give the target class to begin with
-  double deletion = 0;      ///< share of those given the target once the mask is taken from x_cf
+  int64_t images = 0;        ///< that the classifier does not give the target class to begin with
+  double deletion = 0;       ///< share of those given the target once the mask is taken from x_cf
   double deletion_wide = 0;  ///< the same with the mask widened by `kMaskMargin`
-  int64_t flipped = 0;      ///< of `images`, those given the target as a whole counterfactual
-  double insertion = 0;     ///< share of those that lose it once the mask is taken from x again
-  int64_t cout_images = 0;  ///< all images
-  double cout = 0;          ///< in [-1,1]
+  int64_t flipped = 0;       ///< of `images`, those given the target as a whole counterfactual
+  double insertion = 0;      ///< share of those that lose it once the mask is taken from x again
+  int64_t cout_images = 0;   ///< all images
+  double cout = 0;           ///< in [-1,1]
 };
 
 /// Gathers deletion, insertion and COUT (Khorram and Fuxin 2022) for one classifier.
@@ -52,7 +52,8 @@ class FaithfulnessMeter {
 
   ClassProbabilities probabilities_;
   int64_t steps_;
-  int64_t images_ = 0, deleted_ = 0, deleted_wide_ = 0, flipped_ = 0, inserted_ = 0, cout_images_ = 0;
+  int64_t images_ = 0, deleted_ = 0, deleted_wide_ = 0, flipped_ = 0, inserted_ = 0,
+          cout_images_ = 0;
   double cout_sum_ = 0;
 };
 

@@ -28,11 +28,11 @@ struct Benchmark {
 };
 
 /// Reads a benchmark from TOML. `[benchmark]` has `data` (relative to the file), `split` (test),
-/// `judge` (a method's name; it is trained once and judges the others) and `maps` (0; so many images
-/// of each split, on whose masks the attribution methods are compared, `compare_methods`). `[common]` has options of
-/// `train` for all, and every other section is a method of that name with options of its own. In
-/// both, `config = "FILE"` (relative to this file) is read first. Throws `Error(kConfig)` naming
-/// file and key.
+/// `judge` (a method's name; it is trained once and judges the others) and `maps` (0; so many
+/// images of each split, on whose masks the attribution methods are compared, `compare_methods`).
+/// `[common]` has options of `train` for all, and every other section is a method of that name with
+/// options of its own. In both, `config = "FILE"` (relative to this file) is read first. Throws
+/// `Error(kConfig)` naming file and key.
 Benchmark load_benchmark(const fs::path& file);
 
 /// Trains every method with the seeds 1 to `seeds`, each into `out/<method>/seed<k>`, and the judge
