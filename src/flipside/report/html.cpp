@@ -11,20 +11,6 @@ namespace {
 
 constexpr int kJpegQuality = 88;  // of 100: no visible blocks at the sizes shown
 
-std::string start_tag(const std::string& name, const std::string& attributes) {
-  return "<" + name + (attributes.empty() ? "" : " " + attributes) + ">";
-}
-
-std::string table_row(const std::vector<std::string>& cells, bool is_head) {
-  HtmlWriter row;
-  row.open("tr");
-  for (size_t i = 0; i < cells.size(); ++i) {
-    const char* scope = is_head ? "scope=\"col\"" : i == 0 ? "scope=\"row\"" : "";
-    row.element(is_head || i == 0 ? "th" : "td", cells[i], scope);
-  }
-  return row.close().str() + "\n";
-}
-
 }  // namespace
 
 std::string base64(const std::string& bytes) {
@@ -60,53 +46,10 @@ std::string data_uri(const cv::Mat& image, PictureCode code) {
          base64({bytes.begin(), bytes.end()});
 }
 
-HtmlWriter& HtmlWriter::open(const std::string& name, const std::string& attributes) {
-  open_.push_back(name);
-  return raw(start_tag(name, attributes));
-}
-
-HtmlWriter& HtmlWriter::close() {
-  if (open_.empty()) fail(ErrorCode::kArgument, "HtmlWriter: nothing is open to be closed");
-  const std::string name = open_.back();
-  open_.pop_back();
-  return raw("</" + name + ">");
-}
-
-HtmlWriter& HtmlWriter::text(const std::string& text) { return raw(escaped(text)); }
-
-HtmlWriter& HtmlWriter::element(const std::string& name, const std::string& text,
-                                const std::string& attributes) {
-  return open(name, attributes).text(text).close();
-}
-
-HtmlWriter& HtmlWriter::raw(const std::string& markup) {
-  markup_ += markup;
-  return *this;
-}
-
-HtmlWriter& HtmlWriter::picture(const cv::Mat& image, PictureCode code,
-                                const std::string& alternative) {
-  return raw(fmt::format("<img width=\"{}\" height=\"{}\" alt=\"{}\" src=\"{}\">", image.cols,
-                         image.rows, escaped(alternative), data_uri(image, code)));
-}
-
-HtmlWriter& HtmlWriter::table(const std::vector<std::vector<std::string>>& rows, bool has_head) {
-  open("div", "class=\"wide\"").open("table");
-  for (size_t i = 0; i < rows.size(); ++i) raw(table_row(rows[i], has_head && i == 0));
-  return close().close().raw("\n");
-}
-
-const std::string& HtmlWriter::str() const {
-  if (!open_.empty())
-    fail(ErrorCode::kArgument, "HtmlWriter: the element {} is still open", open_.back());
-  return markup_;
-}
-
-std::string html_page(const std::string& title, const std::string& style, const std::string& body) {
-  return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-         "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>" +
-         escaped(title) + "</title>\n<style>\n" + style + "</style>\n</head>\n<body>\n" + body +
-         "</body>\n</html>\n";
+std::string picture_element(const cv::Mat& image, PictureCode code,
+                            const std::string& alternative) {
+  return fmt::format("<img width=\"{}\" height=\"{}\" alt=\"{}\" src=\"{}\">", image.cols,
+                     image.rows, escaped(alternative), data_uri(image, code));
 }
 
 }  // namespace flipside

@@ -41,7 +41,7 @@ TEST(HtmlWriter, WritesElementsTablesAndPictures) {
   HtmlWriter html;
   html.open("main").element("p", "1 < 2", "class=\"note\"");
   html.table({{"", "a & b"}, {"row", "1"}});
-  html.picture(cv::Mat(3, 4, CV_8UC1, cv::Scalar(0)), PictureCode::kPng, "a \"mask\"");
+  html.raw(picture_element(cv::Mat(3, 4, CV_8UC1, cv::Scalar(0)), PictureCode::kPng, "a \"mask\""));
   EXPECT_THROW(html.str(), Error);  // main is open
   html.close();
   EXPECT_THROW(html.close(), Error);

@@ -83,7 +83,7 @@ void RowWriter::write_row(const Batch& batch, const Answers& answers, const Imag
 }
 
 void RowWriter::cell(const std::string& label, const cv::Mat& image, PictureCode code) {
-  html_.open("div").picture(image, code, label).element("span", label).close();
+  html_.open("div").raw(picture_element(image, code, label)).element("span", label).close();
 }
 
 void RowWriter::caption(const ImageScore& score) {
@@ -133,7 +133,7 @@ void write_scale(HtmlWriter& html, bool is_segmenter) {
   const Tensor ramp = torch::linspace(0, kHeatScale, 200).expand({1, 10, 200});
   html.open("p", "class=\"scale\"");
   html.text(is_segmenter ? "probability of a defect: 0 " : "heat map: 0 ");
-  html.picture(heatmap(ramp), PictureCode::kPng, "black, red, yellow, white");
+  html.raw(picture_element(heatmap(ramp), PictureCode::kPng, "black, red, yellow, white"));
   html.text(is_segmenter ? " 1"
                          : fmt::format(" {} and more: mean change of the pixel's colours, one "
                                        "scale for all images",
