@@ -203,8 +203,10 @@ TEST(GroupTrainer, ABatchTooSmallForTheProcessesIsRefused) {
   Config config = square_config();
   config.train.discriminator_warmup = 0;
   config.train.identity_fraction = 0.8;  // leaves one image of six for counterfactuals
-  const Model model = make_model(config, {"bad", "good"}, 1);
+  std::mutex mutex;
   in_group(2, [&](const ProcessGroup& group) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    const Model model = make_model(config, {"bad", "good"}, 1);  // each process has its own
     EXPECT_NE(message_of(ErrorCode::kConfig, [&] { make_trainer(model, group); }), "");
   });
 }
