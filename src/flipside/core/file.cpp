@@ -1,6 +1,7 @@
 #include "flipside/core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -89,5 +90,18 @@ void append_line(const fs::path& path, std::string_view line) {
   stream.flush();
   if (!stream) fail_write(path, errno);
 }
+
+FolderLock::FolderLock(const fs::path& folder)
+    : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0)
+    fail(ErrorCode::kIo, "{}: could not be opened: {}; check the path and its permissions",
+         folder.string(), std::strerror(errno));
+  if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  close(descriptor_);
+  fail(ErrorCode::kUsage, "{}: another process works on it; wait until that one has ended",
+       folder.string());
+}
+
+FolderLock::~FolderLock() { close(descriptor_); }
 
 }  // namespace flipside

@@ -57,4 +57,18 @@ void append_line(const fs::path& path, std::string_view line);
 /// Creates the folder and its parents. Throws `Error(kIo)`.
 void make_folder(const fs::path& path);
 
+/// Keeps other processes from working in the same folder, until it is destroyed or the process has
+/// ended, however it ends; leaves no file behind. Throws `Error(kUsage)` when another lock of this
+/// folder is held. Where the file system has no locks, it keeps nobody out.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
 }  // namespace flipside

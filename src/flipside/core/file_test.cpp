@@ -1,7 +1,9 @@
 #include "flipside/core/file.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "flipside/core/error.h"
 #include "support/temp_folder.h"
 
 namespace flipside {
@@ -44,6 +46,17 @@ TEST(AtomicFile, SaysWhatIsInTheWay) {
       message_of(ErrorCode::kIo, [&] { atomic_write(folder / "folder", "x", Durability::kQuick); }),
       "");
   EXPECT_EQ(files_in(folder.path()), 1);
+}
+
+TEST(FolderLock, KeepsOthersOutWhileItLives) {
+  const TempFolder folder;
+  {
+    const FolderLock lock(folder / "");
+    EXPECT_THAT(message_of(ErrorCode::kUsage, [&] { FolderLock second(folder / ""); }),
+                testing::HasSubstr("another process"));
+  }
+  EXPECT_NO_THROW(FolderLock(folder / ""));
+  EXPECT_NE(message_of(ErrorCode::kIo, [&] { FolderLock none(folder / "none"); }), "");
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct Shard {
 Shard parse_shard(const std::string& text);
 /// The name of a file of a share's own: "results.2-of-4.jsonl" for the stem "results" and the
 /// ending
-/// ".jsonl"; "results.jsonl" for the whole.
+/// ".jsonl", "results.jsonl" for the whole.
 std::string shard_file(const std::string& stem, const std::string& ending, const Shard& shard);
 
 }  // namespace flipside

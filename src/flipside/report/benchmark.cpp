@@ -90,19 +90,38 @@ int64_t map_count(const std::string& text, const fs::path& file) {
   return count;
 }
 
-/// Trains into `run`, goes on with it, or leaves it as it is when it is finished.
-void train_run(const BenchmarkMethod& method, const fs::path& data, const fs::path& run) {
-  info("benchmark: {}", run.string());
-  if (!fs::exists(run)) {
-    fs::create_directories(run.parent_path());
-    return start_run(data, run, method.config, make_validation);
+struct GridRun {
+  BenchmarkMethod method;
+  fs::path folder;
+  bool is_judge = false;
+};
+
+/// The judge, where there is one, then every method, seed by seed.
+std::vector<GridRun> grid_runs(const Benchmark& benchmark, int64_t seeds, const fs::path& out) {
+  std::vector<GridRun> runs;
+  if (!benchmark.judge.name.empty())
+    runs.push_back({benchmark.judge, out / benchmark.judge.name, /*is_judge=*/true});
+  for (int64_t seed = 1; seed <= seeds; ++seed)
+    for (BenchmarkMethod method : benchmark.methods) {
+      method.config.train.seed = static_cast<uint64_t>(seed);
+      runs.push_back({method, out / method.name / ("seed" + std::to_string(seed))});
+    }
+  return runs;
+}
+
+/// Trains a run, goes on with it, or leaves it as it is when it is finished.
+void train_run(const GridRun& run, const fs::path& data) {
+  info("benchmark: {}", run.folder.string());
+  if (!fs::exists(run.folder)) {
+    fs::create_directories(run.folder.parent_path());
+    return start_run(data, run.folder, run.method.config, make_validation);
   }
-  if (read_file(run / "config.toml") != to_toml(method.config))
+  if (read_file(run.folder / "config.toml") != to_toml(run.method.config))
     fail(ErrorCode::kUsage,
          "{}: was trained with another configuration than {} has now; choose another --out, or "
          "remove that run",
-         run.string(), method.name);
-  resume_run(run, make_validation);
+         run.folder.string(), run.method.name);
+  resume_run(run.folder, make_validation);
 }
 
 /// What the intervals rest on: one entry for each image and direction.
@@ -348,21 +367,22 @@ Json summarise(const std::vector<Json>& evaluations) {
             {"mean_iou", interval_json(evaluations, iou)}}}};
 }
 
-void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out) {
+void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out,
+                   const Shard& shard) {
+  const std::vector<GridRun> runs = grid_runs(benchmark, seeds, out);
+  for (size_t place = 0; place < runs.size(); ++place)
+    if (shard.has(static_cast<int64_t>(place))) train_run(runs[place], benchmark.data);
   std::optional<Model> judge;
-  if (!benchmark.judge.name.empty()) {
-    train_run(benchmark.judge, benchmark.data, out / benchmark.judge.name);
-    judge = load_model(out / benchmark.judge.name, resolve_device(DeviceChoice::kAuto));
+  if (const GridRun& first = runs.front(); first.is_judge) {
+    if (!shard.has(0)) train_run(first, benchmark.data);  // most likely finished by its shard
+    judge = load_model(first.folder, resolve_device(DeviceChoice::kAuto));
   }
   std::map<std::string, std::vector<Json>> evaluations;
-  // Seed by seed, so that a benchmark cut short has something of every method.
-  for (int64_t seed = 1; seed <= seeds; ++seed)
-    for (BenchmarkMethod method : benchmark.methods) {
-      const fs::path run = out / method.name / ("seed" + std::to_string(seed));
-      method.config.train.seed = static_cast<uint64_t>(seed);
-      train_run(method, benchmark.data, run);
-      evaluations[method.name].push_back(evaluation_of(run, benchmark, judge ? &*judge : nullptr));
-    }
+  for (size_t place = 0; place < runs.size(); ++place)
+    if (shard.has(static_cast<int64_t>(place)) && !runs[place].is_judge)
+      evaluations[runs[place].method.name].push_back(
+          evaluation_of(runs[place].folder, benchmark, judge ? &*judge : nullptr));
+  if (!shard.is_whole()) return;
   Json methods = Json::object();
   for (const auto& method : benchmark.methods)
     methods[method.name] = summarise(evaluations.at(method.name));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "flipside/config/config.h"
+#include "flipside/core/shard.h"
 #include "flipside/data/dataset.h"
 
 namespace flipside {
@@ -38,9 +39,11 @@ Benchmark load_benchmark(const fs::path& file);
 /// Trains every method with the seeds 1 to `seeds`, each into `out/<method>/seed<k>`, and the judge
 /// with its own seed into `out/<judge>`; measures each into `evaluation.json` of its run; and
 /// writes `out/benchmark.json` and `out/benchmark.txt`. What is done is skipped, an interrupted
-/// training goes on. Throws `Error(kUsage)` when a run in `out` was made with another
-/// configuration.
-void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out);
+/// training goes on. A shard trains and measures its share of the runs and writes no table. Throws
+/// `Error(kUsage)` when a run in `out` was made with another configuration, or when another process
+/// works on it.
+void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out,
+                   const Shard& shard = {});
 
 /// Mean, standard deviation (n - 1) and values over seeds of every number in the evaluations of one
 /// method, by its path ("/label_free/iou"); for accuracy, flips and IoU per image a bootstrap

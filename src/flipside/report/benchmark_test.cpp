@@ -160,6 +160,32 @@ TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
               HasSubstr("another configuration"));
 }
 
+TEST_F(BenchmarkTest, ShardsDoTheRunsBetweenThem) {
+  const fs::path out = root_ / "out";
+  const auto measured = [&](const std::string& run) {
+    return fs::exists(out / run / "evaluation.json");
+  };
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out, {1, 2});  // ours; it needs the judge
+  EXPECT_TRUE(measured("ours/seed1"));
+  EXPECT_FALSE(fs::exists(out / "ordinary"));
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out, {0, 2});
+  EXPECT_TRUE(measured("ordinary/seed1"));
+  EXPECT_FALSE(fs::exists(out / "benchmark.json"));
+  const auto written = fs::last_write_time(out / "ours/seed1/evaluation.json");
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  EXPECT_TRUE(fs::exists(out / "benchmark.json"));
+  EXPECT_EQ(fs::last_write_time(out / "ours/seed1/evaluation.json"), written);
+}
+
+TEST_F(BenchmarkTest, ARunInOtherHandsIsLeftAlone) {
+  const fs::path out = root_ / "out";
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  const FolderLock lock(out / "ordinary" / "seed1");
+  EXPECT_THAT(message_of(ErrorCode::kUsage,
+                         [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
+              HasSubstr("another process"));
+}
+
 TEST_F(BenchmarkTest, ComparesTheMapsOfEveryMethod) {
   atomic_write(file_, "[benchmark]\nmaps = 2\n" + kGrid.substr(kGrid.find('\n') + 1));
   const fs::path out = root_ / "out";

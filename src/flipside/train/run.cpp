@@ -8,6 +8,7 @@
 #include <cmath>
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
@@ -126,6 +127,14 @@ class Run {
     require_trainable(folder_);
     group_.require_same("the configuration", to_toml(config_));
     group_.require_same("the list of images", listing(folder_));
+  }
+
+  /// No two trainings write into one folder.
+  void lock() {
+    group_.from_first([this] {
+      lock_.emplace(run_);
+      return std::string();
+    });
   }
 
   /// From the last checkpoint, which the first process reads for all.
@@ -266,6 +275,7 @@ class Run {
   }
 
   fs::path run_;
+  std::optional<FolderLock> lock_;
   ProcessGroup group_;
   Config config_;
   ImageFolder folder_;
@@ -312,6 +322,7 @@ void start_run(const fs::path& data, const fs::path& run, const Config& config,
     create_run_folder(run, data, config);
     return std::string();
   });
+  fresh.lock();
   fresh.train();
 }
 
@@ -342,6 +353,7 @@ void resume_run(const fs::path& run, const MakeValidate& make_validate) {
   Config config;
   parse_config(text, (run / "config.toml").string(), config);
   Run resumed(run, data, config, group, make_validate);
+  resumed.lock();
   resumed.restore();
   resumed.train();
 }
