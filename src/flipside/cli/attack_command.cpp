@@ -59,24 +59,6 @@ std::vector<Trial> make_trials(const Model& model, const AttackArguments& argume
           {"reject option, adaptive attacker", "reject_adaptive", reject, reject}};
 }
 
-/// The images to attack, spread evenly over the split.
-Batch load_images(const ImageFolder& folder, const DataConfig& config, Split split, int64_t limit) {
-  EvalLoader loader(folder, split, config, /*batch=*/1);
-  const int64_t count = limit > 0 ? std::min(limit, loader.size()) : loader.size();
-  if (count == 0)
-    fail(ErrorCode::kData, "{}: no readable image in split {}; choose another with --split",
-         folder.root.string(), to_string(split));
-  std::vector<Tensor> images, labels;
-  int64_t place = 0;
-  for (Batch one; loader.next(one); ++place) {
-    if (static_cast<int64_t>(images.size()) * loader.size() / count != place) continue;
-    images.push_back(one.images);
-    labels.push_back(one.labels);
-    if (static_cast<int64_t>(images.size()) == count) break;
-  }
-  return {torch::cat(images), torch::cat(labels), {}, {}};
-}
-
 /// What must be the same for stored results to be gone on with.
 std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
   struct stat status {};
@@ -207,9 +189,7 @@ Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions
                      const StoredRecords& stored) {
   const SuiteRecord record = attack_images(trial, images, options, stored);
   info("{}: looking for signs of hidden gradients", trial.key);
-  std::vector<Warning> warnings = check_victim(trial.victim, images.images, images.labels, options);
-  for (auto& warning : check_record(record)) warnings.push_back(std::move(warning));
-  return summarise(record, options.eps, trial.name, std::move(warnings));
+  return summarise_with_warnings(record, trial.name, trial.victim, images, options);
 }
 
 void write_files(const fs::path& out, const RobustnessReport& report,
@@ -252,7 +232,7 @@ void run_attack_command(AttackArguments arguments) {
   data.reference_class = model.class_names.at(model.reference_class);
   const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
   require_model_classes(folder, model);
-  const Batch images = load_images(folder, data, arguments.split, arguments.limit);
+  const Batch images = spread_images(folder, data, arguments.split, arguments.limit);
   RobustnessReport report;
   report.norm = arguments.suite.norm;
   report.split = to_string(arguments.split);

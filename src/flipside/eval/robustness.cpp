@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "flipside/core/error.h"
 #include "flipside/eval/text_table.h"
 
 namespace flipside {
@@ -100,6 +101,24 @@ nlohmann::ordered_json scores_json(const RobustnessScores& scores, bool rejects)
 
 }  // namespace
 
+Batch spread_images(const ImageFolder& folder, const DataConfig& config, Split split,
+                    int64_t limit) {
+  EvalLoader loader(folder, split, config, /*batch=*/1);
+  const int64_t count = limit > 0 ? std::min(limit, loader.size()) : loader.size();
+  if (count == 0)
+    fail(ErrorCode::kData, "{}: no readable image in split {}; choose another with --split",
+         folder.root.string(), to_string(split));
+  std::vector<Tensor> images, labels;
+  int64_t place = 0;
+  for (Batch one; loader.next(one); ++place) {
+    if (static_cast<int64_t>(images.size()) * loader.size() / count != place) continue;
+    images.push_back(one.images);
+    labels.push_back(one.labels);
+    if (static_cast<int64_t>(images.size()) == count) break;
+  }
+  return {torch::cat(images), torch::cat(labels), {}, {}};
+}
+
 Robustness summarise(const SuiteRecord& record, const std::vector<double>& eps,
                      const std::string& name, std::vector<Warning> warnings) {
   Robustness result{name, record.rejects, {}, std::move(warnings)};
@@ -142,6 +161,14 @@ std::string to_text(const RobustnessReport& report) {
     for (const auto& warning : victim.warnings) text += "  WARNING: " + warning.text + "\n";
   }
   return text;
+}
+
+Robustness summarise_with_warnings(const SuiteRecord& record, const std::string& name,
+                                   const Victim& victim, const Batch& images,
+                                   const SuiteOptions& options) {
+  std::vector<Warning> warnings = check_victim(victim, images.images, images.labels, options);
+  for (auto& warning : check_record(record)) warnings.push_back(std::move(warning));
+  return summarise(record, options.eps, name, std::move(warnings));
 }
 
 std::string to_json(const RobustnessReport& report) {

@@ -6,6 +6,8 @@
 
 #include "flipside/attack/suite.h"
 #include "flipside/attack/warnings.h"
+#include "flipside/data/dataset.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/intervals.h"
 
 namespace flipside {
@@ -37,9 +39,20 @@ struct Robustness {
   std::vector<Warning> warnings;
 };
 
+/// At most `limit` images of a split (0: all), spread evenly over it, with their labels. Throws
+/// `Error(kData)` for a split without readable images.
+Batch spread_images(const ImageFolder& folder, const DataConfig& config, Split split,
+                    int64_t limit);
+
 /// Scores of a finished record, at the bounds `eps`. NaN for no images.
 Robustness summarise(const SuiteRecord& record, const std::vector<double>& eps,
                      const std::string& name, std::vector<Warning> warnings);
+
+/// The same at the bounds of `options`, with every warning: what the victim itself shows on the
+/// images and what the record shows.
+Robustness summarise_with_warnings(const SuiteRecord& record, const std::string& name,
+                                   const Victim& victim, const Batch& images,
+                                   const SuiteOptions& options);
 
 /// What `flipside attack` reports.
 struct RobustnessReport {

@@ -5,6 +5,7 @@
 
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
+#include "flipside/model/composed_gradients.h"
 #include "flipside/model/group_norm_kernels.h"
 
 namespace flipside {
@@ -234,22 +235,6 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
   return {dx, dgain, dbias};
 }
 
-/// The same gradients as functions that can be differentiated again (a penalty on the input
-/// gradient), by way of the composed operators.
-tensor_list composed_backward(const tensor_list& inputs, const Tensor& dy, int64_t groups,
-                              double slope, double eps) {
-  const Tensor y = group_norm_act_composed(inputs[0], inputs[1], inputs[2], groups, slope, eps);
-  tensor_list wanted, gradients(inputs.size());
-  for (const auto& input : inputs)
-    if (input.requires_grad()) wanted.push_back(input);
-  const auto found = torch::autograd::grad({y}, wanted, {dy}, /*retain_graph=*/true,
-                                           /*create_graph=*/true);
-  auto next = found.begin();
-  for (size_t i = 0; i < inputs.size(); ++i)
-    if (inputs[i].requires_grad()) gradients[i] = *next++;
-  return gradients;
-}
-
 class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
@@ -278,8 +263,10 @@ class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
     const double slope = context->saved_data["slope"].toDouble();
     tensor_list gradients;
     if (at::GradMode::is_enabled()) {
-      gradients = composed_backward({x, gain, bias}, outputs[0], groups, slope,
-                                    context->saved_data["eps"].toDouble());
+      const double eps = context->saved_data["eps"].toDouble();
+      gradients = composed_gradients({x, gain, bias}, outputs, [&]() -> tensor_list {
+        return {group_norm_act_composed(x, gain, bias, groups, slope, eps)};
+      });
     } else {
       const Call call{Layout(x, groups), x,    gain.contiguous(), bias.contiguous(), saved[3],
                       saved[4],          slope};

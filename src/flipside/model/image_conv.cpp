@@ -5,6 +5,7 @@
 
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
+#include "flipside/model/composed_gradients.h"
 #include "flipside/model/image_conv_kernels.h"
 
 namespace flipside {
@@ -196,7 +197,10 @@ class ImageConv : public torch::autograd::Function<ImageConv> {
     const double slope = context->saved_data["slope"].toDouble();
     tensor_list gradients;
     if (at::GradMode::is_enabled()) {
-      gradients = composed_backward({images, weight, saved[2]}, outputs[0], slope);
+      const ActivationType type(outputs[0].scalar_type());
+      gradients = composed_gradients({images, weight, saved[2]}, outputs, [&]() -> tensor_list {
+        return {image_conv_composed(images, weight, saved[2], slope)};
+      });
     } else {
       const Tensor dy = outputs[0].contiguous(kChannelsLast);
       gradients = y.scalar_type() == at::kFloat
@@ -204,22 +208,6 @@ class ImageConv : public torch::autograd::Function<ImageConv> {
                       : image_conv_backward<BFloatBits>(images, weight, y, dy, slope);
     }
     gradients.resize(5);  // none for slope and half
-    return gradients;
-  }
-
- private:
-  /// Gradients that can be differentiated again.
-  static tensor_list composed_backward(const tensor_list& inputs, const Tensor& dy, double slope) {
-    const ActivationType type(dy.scalar_type());
-    const Tensor y = image_conv_composed(inputs[0], inputs[1], inputs[2], slope);
-    tensor_list wanted, gradients(inputs.size());
-    for (const auto& input : inputs)
-      if (input.requires_grad()) wanted.push_back(input);
-    const auto found = torch::autograd::grad({y}, wanted, {dy}, /*retain_graph=*/true,
-                                             /*create_graph=*/true);
-    auto next = found.begin();
-    for (size_t i = 0; i < inputs.size(); ++i)
-      if (inputs[i].requires_grad()) gradients[i] = *next++;
     return gradients;
   }
 };

@@ -3,6 +3,7 @@
 
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
+#include "flipside/model/composed_gradients.h"
 #include "flipside/model/residual_kernels.h"
 
 namespace flipside {
@@ -39,7 +40,11 @@ class AddAttendedChange : public torch::autograd::Function<AddAttendedChange> {
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
     const auto saved = context->get_saved_variables();
     const Tensor &image = saved[0], &raw = saved[1];
-    if (at::GradMode::is_enabled()) return composed_backward(image, raw, outputs);
+    if (at::GradMode::is_enabled())
+      return composed_gradients({image, raw}, outputs, [&]() -> tensor_list {
+        const auto [result, attention] = add_attended_change_composed(image, raw);
+        return {result, attention};
+      });
     // An output that nothing was computed from has a gradient of zeros.
     const Tensor dresult = outputs[0].contiguous(kChannelsLast);
     const Tensor dattention = outputs[1].contiguous();
@@ -54,18 +59,6 @@ class AddAttendedChange : public torch::autograd::Function<AddAttendedChange> {
                                dr + 4 * begin, dx == nullptr ? nullptr : dx + 3 * begin);
     });
     return {dimage, draw};
-  }
-
- private:
-  /// Gradients that can be differentiated again.
-  static tensor_list composed_backward(const Tensor& image, const Tensor& raw,
-                                       const tensor_list& outputs) {
-    const auto [result, attention] = add_attended_change_composed(image, raw);
-    tensor_list wanted{raw};
-    if (image.requires_grad()) wanted.push_back(image);
-    const auto found = torch::autograd::grad({result, attention}, wanted, {outputs[0], outputs[1]},
-                                             /*retain_graph=*/true, /*create_graph=*/true);
-    return {image.requires_grad() ? found[1] : Tensor(), found[0]};
   }
 };
 

@@ -1,22 +1,21 @@
 #include "flipside/report/benchmark.h"
 
-#include <CLI/CLI.hpp>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
-#include <sstream>
 
+#include "flipside/attack/suite.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/eval/comparison.h"
+#include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/image_scores.h"
 #include "flipside/eval/intervals.h"
+#include "flipside/eval/robustness.h"
 #include "flipside/eval/text_table.h"
 #include "flipside/report/validation.h"
 #include "flipside/train/run.h"
@@ -25,70 +24,8 @@ namespace flipside {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Settings = std::vector<std::pair<std::string, std::string>>;  // key, value
 
-/// The sections of a TOML file, in order.
-std::vector<std::pair<std::string, Settings>> read_sections(const fs::path& file) {
-  std::vector<CLI::ConfigItem> items;
-  try {
-    std::istringstream stream(read_file(file));
-    items = CLI::ConfigTOML().from_config(stream);
-  } catch (const CLI::Error& error) {
-    fail(ErrorCode::kConfig, "{}: not TOML: {}", file.string(), error.what());
-  }
-  std::vector<std::pair<std::string, Settings>> sections;
-  for (const auto& item : items) {
-    const std::string name = item.parents.empty() ? "" : item.parents.front();
-    if (sections.empty() || sections.back().first != name) sections.push_back({name, {}});
-    if (item.name == "++" || item.name == "--") continue;  // CLI11's section marks
-    if (name.empty() || item.parents.size() > 1)
-      fail(ErrorCode::kConfig, "{}: {}: must stand in [benchmark], [common] or a method's section",
-           file.string(), item.fullname());
-    std::string value;
-    for (const auto& part : item.inputs) value += (value.empty() ? "" : ",") + part;
-    sections.back().second.emplace_back(item.name, value);
-  }
-  return sections;
-}
-
-/// Puts options of `train`, named without their sections, into `config`.
-void apply(const Settings& settings, const fs::path& file, const std::string& section,
-           Config& config) {
-  for (const auto& [key, value] : settings)
-    if (key == "config") load_config(file.parent_path() / value, config);
-  auto fields = config_fields(config);
-  std::vector<std::string> names{"config"};
-  for (const auto& field : fields) names.push_back(field.name);
-  for (const auto& [key, value] : settings) {
-    if (key == "config") continue;
-    const auto same = [&key = key](const Field& field) { return field.name == key; };
-    const auto found = std::find_if(fields.begin(), fields.end(), same);
-    if (found == fields.end())
-      fail(ErrorCode::kConfig, "{}: [{}] has an unknown key {}; did you mean {}?", file.string(),
-           section, key, nearest_name(key, names));
-    try {
-      found->set(value);
-    } catch (const Error& error) {
-      fail(ErrorCode::kConfig, "{}: [{}] {}", file.string(), section, error.what());
-    }
-  }
-}
-
-Split split_named(const std::string& name, const fs::path& file) {
-  for (const Split split : {Split::kTrain, Split::kVal, Split::kTest})
-    if (name == to_string(split)) return split;
-  fail(ErrorCode::kConfig, "{}: benchmark.split = {}: must be one of train, val, test",
-       file.string(), name);
-}
-
-int64_t map_count(const std::string& text, const fs::path& file) {
-  int64_t count = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 0)
-    fail(ErrorCode::kConfig, "{}: benchmark.maps = {}: must be a whole number >= 0", file.string(),
-         text);
-  return count;
-}
+constexpr int kBounds[] = {1, 2, 4, 8};  // of attacks, L-inf, in 1/255
 
 struct GridRun {
   BenchmarkMethod method;
@@ -154,6 +91,50 @@ Json maps_json(const Model& model, const ImageFolder& folder, const Benchmark& b
   return Json::parse(to_json(compare_methods(model, folder, options)))["methods"];
 }
 
+/// The worst case over the suite at each bound, of what answers and of the generator's head.
+Json robustness_json(const Model& model, const ImageFolder& folder, const Benchmark& benchmark) {
+  Json victims = Json::object();
+  if (benchmark.attacked == 0 || model.config.model.kind == ModelKind::kSegmenter) return victims;
+  const Batch images =
+      spread_images(folder, model.config.data, benchmark.split, benchmark.attacked);
+  SuiteOptions options;
+  for (const int bound : kBounds) options.eps.push_back(bound / 255.0);
+  const auto add = [&](const std::string& name, const Victim& victim) {
+    info("benchmark: attacks, {}", name);
+    const SuiteRecord record = run_suite(victim, victim, images.images, images.labels, options);
+    const Robustness found = summarise_with_warnings(record, name, victim, images, options);
+    Json& json = victims[name];
+    for (const auto& scores : found.scores) {
+      const bool clean = scores.eps == 0;
+      if (!clean && scores.attack != kWorstCase) continue;
+      const auto bound = std::lround(scores.eps * 255);
+      json[std::to_string(bound)] = {{"accuracy", scores.accuracy}, {"macro_f1", scores.macro_f1}};
+    }
+    json["warnings"] = found.warnings.size();
+    for (const auto& warning : found.warnings) json["warning_texts"].push_back(warning.text);
+  };
+  add("classes", class_victim(model));
+  if (model.config.model.kind == ModelKind::kCounterfactual) add("head", head_victim(model));
+  return victims;
+}
+
+/// `measure_doubt`, its lists as objects by name.
+Json doubt_json(const Model& model, const ImageFolder& folder, const Benchmark& benchmark) {
+  if (!benchmark.doubt || model.config.model.kind == ModelKind::kSegmenter) return Json::object();
+  DoubtOptions options;
+  options.split = benchmark.split;
+  Json json = Json::parse(to_json(measure_doubt(model, folder, options)));
+  const auto by = [](const char* key, const Json& list) {
+    Json named = Json::object();
+    for (const Json& entry : list) named[entry[key].get<std::string>()] = entry;
+    return named;
+  };
+  json["scores"] = by("score", json["scores"]);
+  for (Json& kind : json["strange"]) kind["scores"] = by("score", kind["scores"]);
+  json["strange"] = by("name", json["strange"]);
+  return json;
+}
+
 /// The run's measures, from `evaluation.json` where that is up to date.
 Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model* judge) {
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
@@ -169,6 +150,8 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
   Json json = Json::parse(to_json(evaluate(model, folder, options)));
   json["per_image"] = image_json(model, folder, benchmark.split);
   json["maps"] = maps_json(model, folder, benchmark);
+  json["robustness"] = robustness_json(model, folder, benchmark);
+  json["doubt"] = doubt_json(model, folder, benchmark);
   atomic_write(file, json.dump() + "\n");
   return json;
 }
@@ -240,21 +223,35 @@ std::string cell(const Json& summary, const std::string& path) {
                                       : mean + " ± " + number(entry["deviation"].get<double>());
 }
 
-/// Rows for what is measured per direction ("/flips/DIRECTION/by_judge") and per map
-/// ("/maps/NAME/tuned/iou"): path and heading of what any method has.
-std::map<std::string, std::string> rows_by_part(const Json& methods) {
-  const std::vector<std::array<std::string, 3>> kinds{{"/flips/", "/by_discriminator", ", D"},
-                                                      {"/flips/", "/by_judge", ", judge"},
-                                                      {"/maps/", "/tuned/iou", ": IoU, tuned"},
-                                                      {"/maps/", "/label_free/iou", ": IoU, Otsu"}};
+/// Measures of the same kind, such as "/flips/DIRECTION/by_judge", and their headings.
+struct RowKind {
+  std::string start, end;      ///< of the path
+  std::string before, behind;  ///< the path's middle in the heading
+};
+const RowKind kRowKinds[] = {
+    {"/flips/", "/by_discriminator", "", ", D"},
+    {"/flips/", "/by_judge", "", ", judge"},
+    {"/maps/", "/tuned/iou", "", ": IoU, tuned"},
+    {"/maps/", "/label_free/iou", "", ": IoU, Otsu"},
+    {"/robustness/classes/", "/accuracy", "accuracy, worst case at ", "/255"},
+    {"/robustness/classes/", "/macro_f1", "macro F1, worst case at ", "/255"},
+    {"/robustness/head/", "/accuracy", "head, worst case at ", "/255"},
+    {"/doubt/scores/", "/aurc", "AURC, ", ""},
+    {"/doubt/strange/attacked/scores/", "/auroc", "attacked: AUROC, ", ""},
+    {"/doubt/strange/attacked, adaptive/scores/", "/auroc", "attacked, adaptive: AUROC, ", ""},
+};
+
+/// The rows of these kinds that any method has: path and heading.
+std::map<std::string, std::string> rows_by_kind(const Json& methods) {
   std::map<std::string, std::string> rows;
   for (const Json& method : methods)
     for (const auto& item : method["measures"].items()) {
       const std::string& path = item.key();
-      for (const auto& [start, end, meaning] : kinds) {
-        const auto part = static_cast<int64_t>(path.size() - start.size() - end.size());
-        if (part > 0 && path.rfind(start, 0) == 0 && path.rfind(end) == path.size() - end.size())
-          rows[path] = path.substr(start.size(), part) + meaning;
+      for (const auto& kind : kRowKinds) {
+        const auto middle = static_cast<int64_t>(path.size() - kind.start.size() - kind.end.size());
+        if (middle > 0 && path.rfind(kind.start, 0) == 0 &&
+            path.rfind(kind.end) == path.size() - kind.end.size())
+          rows[path] = kind.before + path.substr(kind.start.size(), middle) + kind.behind;
       }
     }
   return rows;
@@ -266,11 +263,12 @@ std::vector<std::pair<std::string, std::string>> table_columns(const Json& metho
       {"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
       {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
       {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
-  const auto parts = rows_by_part(methods);
-  columns.insert(columns.end(), parts.begin(), parts.end());
+  const auto kinds = rows_by_kind(methods);
+  columns.insert(columns.end(), kinds.begin(), kinds.end());
   columns.emplace_back("/faithfulness/deletion", "deletion");
   columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
   columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
+  columns.emplace_back("/robustness/classes/warnings", "warnings of the attacks");
   return columns;
 }
 
@@ -291,49 +289,6 @@ std::string benchmark_text(const Json& methods) {
 }
 
 }  // namespace
-
-Benchmark load_benchmark(const fs::path& file) {
-  if (!fs::exists(file)) fail(ErrorCode::kConfig, "{}: there is no such file", file.string());
-  Benchmark benchmark;
-  std::string judge;
-  Settings common;
-  std::vector<std::pair<std::string, Settings>> methods;
-  for (auto& [name, settings] : read_sections(file)) {
-    if (name == "common") {
-      common = settings;
-    } else if (name != "benchmark") {
-      methods.emplace_back(name, settings);
-    } else {
-      for (const auto& [key, value] : settings) {
-        if (key == "data")
-          benchmark.data = fs::absolute(file).parent_path() / value;
-        else if (key == "split")
-          benchmark.split = split_named(value, file);
-        else if (key == "maps")
-          benchmark.maps = map_count(value, file);
-        else if (key == "judge")
-          judge = value;
-        else
-          fail(ErrorCode::kConfig, "{}: unknown key benchmark.{}; did you mean {}?", file.string(),
-               key, nearest_name(key, {"data", "split", "judge", "maps"}));
-      }
-    }
-  }
-  if (benchmark.data.empty())
-    fail(ErrorCode::kConfig, "{}: lacks benchmark.data, the folder of images", file.string());
-  for (const auto& [name, settings] : methods) {
-    BenchmarkMethod method{name, {}};
-    apply(common, file, "common", method.config);
-    apply(settings, file, name, method.config);
-    (name == judge ? benchmark.judge : benchmark.methods.emplace_back()) = method;
-  }
-  if (!judge.empty() && benchmark.judge.name.empty())
-    fail(ErrorCode::kConfig, "{}: benchmark.judge = {}: there is no section [{}]", file.string(),
-         judge, judge);
-  if (benchmark.methods.empty())
-    fail(ErrorCode::kConfig, "{}: has no method; add a section such as [flipside]", file.string());
-  return benchmark;
-}
 
 Json summarise(const std::vector<Json>& evaluations) {
   std::map<std::string, std::vector<double>> values;

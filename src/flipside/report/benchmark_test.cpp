@@ -86,6 +86,8 @@ TEST_F(BenchmarkTest, NamesWhatIsWrongInTheFile) {
               HasSubstr("no section [j]"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\nmaps = -1\n[ours]\nsteps = 2\n"),
               HasSubstr("benchmark.maps = -1"));
+  EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\ndoubt = 3\n[ours]\nsteps = 2\n"),
+              HasSubstr("benchmark.doubt = 3"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nstep = 2\n"),
               HasSubstr("[ours] has an unknown key step; did you mean steps?"));
   EXPECT_THAT(refusal("[benchmark]\ndata = \"d\"\n[ours]\nsteps = -2\n"),
@@ -184,6 +186,28 @@ TEST_F(BenchmarkTest, ARunInOtherHandsIsLeftAlone) {
   EXPECT_THAT(message_of(ErrorCode::kUsage,
                          [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
               HasSubstr("another process"));
+}
+
+TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
+  atomic_write(file_,
+               "[benchmark]\nattacked = 3\ndoubt = true\n" + kGrid.substr(kGrid.find('\n') + 1));
+  const fs::path out = root_ / "out";
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  const Json json = Json::parse(read_file(out / "benchmark.json"));
+  for (const std::string name : {"ours", "ordinary"}) {
+    const Json& measures = json["methods"][name]["measures"];
+    double last = 1;
+    for (const std::string bound : {"0", "1", "2", "4", "8"}) {
+      const Json& entry = measures["/robustness/classes/" + bound + "/accuracy"];
+      ASSERT_TRUE(entry.is_object()) << bound;
+      EXPECT_LE(entry["mean"].get<double>(), last);
+      last = entry["mean"].get<double>();
+    }
+    EXPECT_TRUE(measures.contains("/robustness/classes/warnings"));
+    EXPECT_TRUE(measures.contains("/doubt/scores/max_softmax/aurc"));
+    EXPECT_EQ(measures.contains("/robustness/head/4/accuracy"), name == "ours");
+  }
+  EXPECT_THAT(read_file(out / "benchmark.txt"), HasSubstr("accuracy, worst case at 4/255"));
 }
 
 TEST_F(BenchmarkTest, ComparesTheMapsOfEveryMethod) {
