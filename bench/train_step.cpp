@@ -12,9 +12,10 @@
 namespace flipside {
 namespace {
 
-void measure_steps(benchmark::State& state, Precision precision) {
+void measure_steps(benchmark::State& state, const Config& config) {
   const int64_t size = state.range(0), batch = state.range(1);
-  CounterfactualTrainer trainer(bench_model(size, batch, precision));
+  const auto owned = make_trainer(make_model(config, {"crack", "intact"}, /*reference_class=*/1));
+  Trainer& trainer = *owned;
   const Batch data = random_batch(size, batch);
   for (int i = 0; i < 3; ++i) trainer.step(data);
   const int64_t faults = minor_page_faults();
@@ -36,10 +37,32 @@ void measure_steps(benchmark::State& state, Precision precision) {
   state.counters["peak_MB"] = static_cast<double>(peak_memory()) / 1e6;
 }
 
-void train_step(benchmark::State& state) { measure_steps(state, Precision::kFloat32); }
+Config config_of(const benchmark::State& state, Precision precision = Precision::kFloat32) {
+  return bench_config(state.range(0), state.range(1), precision);
+}
+
+void train_step(benchmark::State& state) { measure_steps(state, config_of(state)); }
 void train_step_bfloat16(benchmark::State& state) {
   if (!has_fast_bfloat16()) return state.SkipWithError("the processor has no bfloat16");
-  measure_steps(state, Precision::kBFloat16);
+  measure_steps(state, config_of(state, Precision::kBFloat16));
+}
+
+/// What robust training (8) costs: half of the images attacked by three steps of PGD.
+void robust_step(benchmark::State& state) {
+  Config config = config_of(state);
+  config.loss.robust_fraction = 0.5;
+  measure_steps(state, config);
+}
+void classifier_step(benchmark::State& state) {
+  Config config = config_of(state);
+  config.model.kind = ModelKind::kClassifier;
+  measure_steps(state, config);
+}
+void classifier_robust_step(benchmark::State& state) {
+  Config config = config_of(state);
+  config.model.kind = ModelKind::kClassifier;
+  config.loss.robust_fraction = 0.5;
+  measure_steps(state, config);
 }
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
@@ -48,6 +71,9 @@ void sizes(benchmark::internal::Benchmark* benchmark) {
 }
 BENCHMARK(train_step)->Apply(sizes);
 BENCHMARK(train_step_bfloat16)->Apply(sizes);
+BENCHMARK(robust_step)->Apply(sizes);
+BENCHMARK(classifier_step)->Apply(sizes);
+BENCHMARK(classifier_robust_step)->Apply(sizes);
 
 }  // namespace
 }  // namespace flipside
