@@ -138,8 +138,15 @@ Json doubt_json(const Model& model, const ImageFolder& folder, const Benchmark& 
 /// The run's measures, from `evaluation.json` where that is up to date.
 Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model* judge) {
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
-  if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint))
-    return Json::parse(read_file(file));
+  const Json asked{{"split", to_string(benchmark.split)},
+                   {"judge", benchmark.judge.name},
+                   {"maps", benchmark.maps},
+                   {"attacked", benchmark.attacked},
+                   {"doubt", benchmark.doubt}};
+  if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint)) {
+    Json stored = Json::parse(read_file(file));
+    if (stored.value("asked", Json()) == asked) return stored;
+  }
   const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
   DataConfig data = model.config.data;
   data.reference_class = model.class_names.at(model.reference_class);
@@ -152,6 +159,7 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
   json["maps"] = maps_json(model, folder, benchmark);
   json["robustness"] = robustness_json(model, folder, benchmark);
   json["doubt"] = doubt_json(model, folder, benchmark);
+  json["asked"] = asked;
   atomic_write(file, json.dump() + "\n");
   return json;
 }
@@ -172,6 +180,7 @@ Spread spread_of(const std::vector<double>& values) {
 /// Flips and changes are lists: their entries become objects named "crack > intact".
 Json with_named_directions(Json evaluation) {
   evaluation.erase("per_image");
+  evaluation.erase("asked");
   for (const char* list : {"flips", "changes"}) {
     Json named = Json::object();
     for (auto& entry : evaluation[list]) {

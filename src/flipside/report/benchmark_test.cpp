@@ -15,6 +15,7 @@ namespace flipside {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Json = nlohmann::ordered_json;
 
 const std::string kGrid = R"([benchmark]
@@ -208,6 +209,12 @@ TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
     EXPECT_EQ(measures.contains("/robustness/head/4/accuracy"), name == "ours");
   }
   EXPECT_THAT(read_file(out / "benchmark.txt"), HasSubstr("accuracy, worst case at 4/255"));
+
+  atomic_write(file_, kGrid);  // asks for less: measured again, but not trained again
+  const auto trained = fs::last_write_time(out / "ours/seed1/last.safetensors");
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  EXPECT_EQ(fs::last_write_time(out / "ours/seed1/last.safetensors"), trained);
+  EXPECT_THAT(read_file(out / "benchmark.txt"), Not(HasSubstr("worst case")));
 }
 
 TEST_F(BenchmarkTest, ComparesTheMapsOfEveryMethod) {
