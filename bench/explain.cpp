@@ -12,9 +12,11 @@
 namespace flipside {
 namespace {
 
-void explain(benchmark::State& state) {
+void measure_explaining(benchmark::State& state, bool average_views) {
   const int64_t size = state.range(0), batch = state.range(1);
-  const Explainer explainer(bench_model(size, batch, Precision::kFloat32));
+  Model model = bench_model(size, batch, Precision::kFloat32);
+  model.config.explain.average_views = average_views;
+  const Explainer explainer(model);
   const Tensor images = random_batch(size, batch).images;
   for (int i = 0; i < 3; ++i) explainer.explain(images);
   const int64_t faults = minor_page_faults();
@@ -25,14 +27,17 @@ void explain(benchmark::State& state) {
   state.counters["faults/run"] = static_cast<double>(minor_page_faults() - faults) / runs;
 }
 
-BENCHMARK(explain)
-    ->ArgNames({"size", "batch"})
-    ->Args({64, 1})
-    ->Args({64, 32})
-    ->Args({128, 1})
-    ->Unit(benchmark::kMillisecond)
-    ->MeasureProcessCPUTime()
-    ->UseRealTime();
+void explain(benchmark::State& state) { measure_explaining(state, /*average_views=*/true); }
+void explain_single_view(benchmark::State& state) {
+  measure_explaining(state, /*average_views=*/false);
+}
+
+void explain_sizes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"size", "batch"})->Args({64, 1})->Args({64, 32})->Args({128, 1});
+  benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
+}
+BENCHMARK(explain)->Apply(explain_sizes);
+BENCHMARK(explain_single_view)->Apply(explain_sizes);
 
 void model_loading(benchmark::State& state) {
   const fs::path path = fs::temp_directory_path() /

@@ -16,6 +16,7 @@ inline Config bench_config(int64_t size, int64_t batch, Precision precision) {
   config.data.size = size;
   config.train.batch = batch;
   config.train.discriminator_warmup = 0;
+  config.explain.average_views = false;
   return config;
 }
 

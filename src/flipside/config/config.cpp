@@ -252,6 +252,13 @@ void train_fields(FieldList& list, TrainConfig& t) {
               "what trains: cpu, cuda (a GPU), or auto: the GPU where there is one");
 }
 
+void explain_fields(FieldList& list, ExplainConfig& e) {
+  list.section("explain");
+  list.boolean(
+      "average_views", e.average_views,
+      "average over the mirrored and turned views that training saw: better masks, slower");
+}
+
 std::string join_inputs(const std::vector<std::string>& inputs) {
   return fmt::format("{}", fmt::join(inputs, ","));
 }
@@ -291,6 +298,7 @@ std::vector<Field> config_fields(Config& config) {
   loss_fields(list, config.loss);
   data_fields(list, config.data);
   train_fields(list, config.train);
+  explain_fields(list, config.explain);
   return list.take();
 }
 

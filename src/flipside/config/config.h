@@ -134,11 +134,17 @@ struct TrainConfig {
   DeviceChoice device = DeviceChoice::kAuto;
 };
 
+/// How images are explained; nothing that training looks at.
+struct ExplainConfig {
+  bool average_views = true;
+};
+
 struct Config {
   ModelConfig model;
   LossConfig loss;
   DataConfig data;
   TrainConfig train;
+  ExplainConfig explain;
 };
 
 /// One option: a key of the configuration file (`[section] name = value`), a flag

@@ -5,6 +5,7 @@
 #include "flipside/core/error.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/explain/explainer.h"
+#include "flipside/explain/views.h"
 
 namespace flipside {
 namespace {
@@ -66,7 +67,10 @@ Tensor defect_probability(const Model& model, const Tensor& images) {
   const torch::NoGradGuard no_grad;
   Segmenter network = model.segmenter;
   const auto device = network->parameters().front().device();
-  return network->forward(images.to(device).contiguous(kChannelsLast)).sigmoid().cpu();
+  const auto views = views_of(model.config, images.size(2) == images.size(3));
+  return mean_over_views(views, images.to(device).contiguous(kChannelsLast),
+                         [&](const Tensor& seen) { return network->forward(seen).sigmoid(); })
+      .cpu();
 }
 
 AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,

@@ -22,7 +22,8 @@ std::vector<AttributionMethod> methods_of(const Model& model);
 /// out.
 Tensor real_class_probs(const Model& model, const Tensor& images);
 
-/// Probability of a defect per pixel by a segmenter: [N,3,H,W] -> [N,1,H,W] on the CPU.
+/// Probability of a defect per pixel by a segmenter, the mean over `views_of`: [N,3,H,W] ->
+/// [N,1,H,W] on the CPU.
 Tensor defect_probability(const Model& model, const Tensor& images);
 
 /// How a segmenter's probability becomes a mask when no threshold was tuned: as it is, from 0.5 on.

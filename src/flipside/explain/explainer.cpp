@@ -5,6 +5,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/explain/uncertainty.h"
+#include "flipside/explain/views.h"
 #include "flipside/model/blocks.h"
 
 namespace flipside {
@@ -96,26 +97,43 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets)
   const Tensor logits = discriminator->forward(x);
   const Tensor probs = class_probs(logits);
   const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
-  const GeneratorResult generated = generator->forward(x, target);
-  const Tensor counterfactual_logits = discriminator->forward(generated.counterfactual);
+  const GeneratorResult made = generator->forward(x, target);
+  const Tensor counterfactual = averaged(made.counterfactual, x, target);
+  const Tensor counterfactual_logits = discriminator->forward(counterfactual);
 
   Explanation result;
   result.probs = to_cpu(probs);
   result.fakeness = to_cpu(fakeness(logits, head));
   result.predicted = result.probs.argmax(/*dim=*/1);
-  result.head_probs = to_cpu(generated.class_logits.softmax(/*dim=*/1));
+  result.head_probs = to_cpu(made.class_logits.softmax(/*dim=*/1));
   result.target = target.cpu();
-  result.counterfactual = to_cpu(generated.counterfactual);
+  result.counterfactual = to_cpu(counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
   if (model_.doubt_rule)
     result.doubt = answer_scores(model_, logits, result.head_probs).at(model_.doubt_rule->score);
-  result.saliency = to_cpu(saliency_map(x, generated.counterfactual));
+  result.saliency = to_cpu(saliency_map(x, counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
       saliency_to_mask(on_common_scale(result.saliency, result.predicted), mask_options_) *
       is_defect;
   return result;
+}
+
+Tensor Explainer::averaged(const Tensor& counterfactual, const Tensor& x,
+                           const Tensor& target) const {
+  auto views = views_of(model_.config, x.size(2) == x.size(3));
+  views.erase(views.begin());  // the image as it is, which has been seen
+  const Tensor rows = (target == model_.reference_class).nonzero().flatten();
+  if (views.empty() || rows.size(0) == 0) return counterfactual;
+  Generator generator = model_.generator;
+  const Tensor others = mean_over_views(views, x.index_select(0, rows), [&](const Tensor& seen) {
+    const Tensor reference = torch::full({seen.size(0)}, model_.reference_class, target.options());
+    return generator->forward(seen, reference).counterfactual;
+  });
+  const Tensor first = counterfactual.index_select(0, rows);
+  const double share = 1.0 / static_cast<double>(views.size() + 1);
+  return counterfactual.index_copy(0, rows, others + (first - others) * share);
 }
 
 MaskOptions Explainer::mask_options(int64_t defect_class) const {

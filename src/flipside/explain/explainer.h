@@ -16,7 +16,8 @@ struct Explanation {
   Tensor predicted;                ///< [N] int64, argmax of `probs`
   Tensor head_probs;               ///< [N,K] by the generator's head
   Tensor target;                   ///< [N] int64, class of the counterfactual
-  Tensor counterfactual;           ///< [N,3,H,W] in [0,1]
+  Tensor counterfactual;           ///< [N,3,H,W] in [0,1]; to the reference class the mean over
+                                   ///< `views_of`
   Tensor counterfactual_probs;     ///< [N,K] by D
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
@@ -60,6 +61,9 @@ class Explainer {
 
  private:
   Explanation explain_here(const Tensor& images, const Tensor& targets) const;
+  /// `counterfactual` with what goes to the reference class averaged over the other views too:
+  /// there is one way to take a defect out. Of the many ways to put one in, the mean is none.
+  Tensor averaged(const Tensor& counterfactual, const Tensor& x, const Tensor& target) const;
 
   Model model_;
   double sensitivity_;

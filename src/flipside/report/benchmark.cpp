@@ -6,7 +6,6 @@
 #include <numeric>
 #include <optional>
 
-#include "flipside/attack/suite.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
@@ -24,8 +23,6 @@ namespace flipside {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-constexpr int kBounds[] = {1, 2, 4, 8};  // of attacks, L-inf, in 1/255
 
 struct GridRun {
   BenchmarkMethod method;
@@ -97,8 +94,7 @@ Json robustness_json(const Model& model, const ImageFolder& folder, const Benchm
   if (benchmark.attacked == 0 || model.config.model.kind == ModelKind::kSegmenter) return victims;
   const Batch images =
       spread_images(folder, model.config.data, benchmark.split, benchmark.attacked);
-  SuiteOptions options;
-  for (const int bound : kBounds) options.eps.push_back(bound / 255.0);
+  const SuiteOptions& options = benchmark.attacks;
   const auto add = [&](const std::string& name, const Victim& victim) {
     info("benchmark: attacks, {}", name);
     const SuiteRecord record = run_suite(victim, victim, images.images, images.labels, options);

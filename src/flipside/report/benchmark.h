@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "flipside/attack/suite.h"
 #include "flipside/config/config.h"
 #include "flipside/core/shard.h"
 #include "flipside/data/dataset.h"
@@ -26,6 +27,7 @@ struct Benchmark {
   BenchmarkMethod judge;  ///< no name: nobody judges the counterfactuals
   int64_t maps = 0;       ///< compare every map of a model on so many images; 0: do not
   int64_t attacked = 0;   ///< attack so many images; 0: do not
+  SuiteOptions attacks;   ///< with which bounds and budget
   bool doubt = false;     ///< measure the scores of doubt
   std::vector<BenchmarkMethod> methods;
 };

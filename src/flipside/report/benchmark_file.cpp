@@ -104,6 +104,7 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
 Benchmark load_benchmark(const fs::path& file) {
   if (!fs::exists(file)) fail(ErrorCode::kConfig, "{}: there is no such file", file.string());
   Benchmark benchmark;
+  for (const int bound : {1, 2, 4, 8}) benchmark.attacks.eps.push_back(bound / 255.0);
   Settings common;
   std::vector<std::pair<std::string, Settings>> methods;
   for (auto& [name, settings] : read_sections(file)) {

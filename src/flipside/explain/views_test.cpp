@@ -1,0 +1,102 @@
+#include "flipside/explain/views.h"
+
+#include <gtest/gtest.h>
+
+#include "flipside/explain/explainer.h"
+#include "support/small_model.h"
+
+namespace flipside {
+namespace {
+
+Config config_with(bool average, bool flip, bool turn) {
+  Config config;
+  config.explain.average_views = average;
+  config.data.flip = flip;
+  config.data.turn = turn;
+  return config;
+}
+
+TEST(Views, AreThoseThatTrainingSaw) {
+  EXPECT_EQ(views_of(config_with(true, true, true), /*square=*/true).size(), 8u);
+  EXPECT_EQ(views_of(config_with(true, true, true), /*square=*/false).size(), 4u);
+  EXPECT_EQ(views_of(config_with(true, false, true), /*square=*/true).size(), 4u);
+  EXPECT_EQ(views_of(config_with(true, true, false), /*square=*/true).size(), 2u);
+  EXPECT_EQ(views_of(config_with(true, false, false), /*square=*/true).size(), 1u);
+  const auto alone = views_of(config_with(false, true, true), /*square=*/true);
+  ASSERT_EQ(alone.size(), 1u);
+  EXPECT_FALSE(alone[0].mirrored);
+  EXPECT_EQ(alone[0].turns, 0);
+}
+
+TEST(Views, DifferAndAreUndone) {
+  const Tensor image = torch::arange(9, torch::kFloat32).view({1, 1, 3, 3});
+  const auto views = views_of(config_with(true, true, true), /*square=*/true);
+  for (size_t i = 0; i < views.size(); ++i) {
+    EXPECT_TRUE(torch::equal(views[i].undone(views[i].of(image)), image)) << i;
+    for (size_t j = 0; j < i; ++j)
+      EXPECT_FALSE(torch::equal(views[i].of(image), views[j].of(image))) << i << " and " << j;
+  }
+}
+
+TEST(Views, MeanOfAFunctionThatKnowsUpFromDown) {
+  torch::manual_seed(3);
+  const Tensor ramp = torch::arange(16, torch::kFloat32).view({1, 1, 4, 4});
+  const auto views = views_of(config_with(true, true, true), /*square=*/true);
+  for (const int64_t n : {1, 3, 40}) {  // in one pass, in several, one for each view
+    const Tensor images = torch::rand({n, 1, 4, 4});
+    const Tensor mean =
+        mean_over_views(views, images, [&](const Tensor& seen) { return seen * ramp; });
+    // Each pixel meets the ramp's values at its eight places, slowly.
+    Tensor slow = torch::zeros_like(images);
+    for (const bool mirror : {false, true})
+      for (int turns = 0; turns < 4; ++turns) {
+        Tensor place = ramp.rot90(-turns, {2, 3});
+        if (mirror) place = place.flip({3});
+        slow += images * place / 8;
+      }
+    EXPECT_TRUE(torch::allclose(mean, slow, 1e-5, 1e-6)) << n;
+  }
+}
+
+TEST(Views, ExplanationsToTheReferenceClassTurnWithTheImage) {
+  Model model = lively_model({"bad", "good"}, 1);
+  torch::manual_seed(4);
+  const Tensor images = torch::rand({3, 3, 16, 16}), turned = images.rot90(1, {2, 3}).contiguous();
+  const Tensor targets = torch::tensor(std::vector<int64_t>{1, 0, 1});
+  const auto counterfactual = [&](const Tensor& of) {
+    return Explainer(model).explain(of, targets).counterfactual;
+  };
+  const auto turns_along = [&](int64_t row) {
+    return torch::allclose(counterfactual(turned)[row],
+                           counterfactual(images).rot90(1, {2, 3})[row], 1e-3, 1e-4);
+  };
+  EXPECT_FALSE(turns_along(0));
+  const Tensor single = counterfactual(images);
+  model.config.explain.average_views = true;
+  EXPECT_TRUE(turns_along(0));
+  EXPECT_TRUE(turns_along(2));
+  EXPECT_FALSE(turns_along(1));  // to a defect: as the image is
+  EXPECT_TRUE(torch::equal(counterfactual(images)[1], single[1]));
+}
+
+TEST(Views, AnExplanationIsTheSlowMean) {
+  torch::NoGradGuard no_grad;
+  Model model = lively_model({"bad", "good"}, 1);
+  model.config.explain.average_views = true;
+  torch::manual_seed(4);
+  const Tensor images = torch::rand({2, 3, 16, 16}), targets = torch::ones({2}, torch::kInt64);
+  Tensor mean = torch::zeros_like(images);
+  for (int turns = 0; turns < 4; ++turns) {
+    const Tensor seen = images.rot90(turns, {2, 3}), mirrored = seen.flip({3});
+    mean += model.generator->forward(seen, targets).counterfactual.rot90(-turns, {2, 3}) / 8;
+    mean +=
+        model.generator->forward(mirrored, targets).counterfactual.flip({3}).rot90(-turns, {2, 3}) /
+        8;
+  }
+  const Explanation e = Explainer(model).explain(images, targets);
+  EXPECT_TRUE(torch::allclose(e.counterfactual, mean, 1e-4, 1e-5));
+  EXPECT_TRUE(torch::allclose(e.saliency, (mean - images).abs().mean(1, true), 1e-4, 1e-5));
+}
+
+}  // namespace
+}  // namespace flipside
