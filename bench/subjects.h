@@ -20,9 +20,11 @@ inline Config bench_config(int64_t size, int64_t batch, Precision precision) {
   return config;
 }
 
+inline Model bench_model(const Config& config) {
+  return make_model(config, {"crack", "intact"}, /*reference_class=*/1);
+}
 inline Model bench_model(int64_t size, int64_t batch, Precision precision) {
-  return make_model(bench_config(size, batch, precision), {"crack", "intact"},
-                    /*reference_class=*/1);
+  return bench_model(bench_config(size, batch, precision));
 }
 
 inline Batch random_batch(int64_t size, int64_t batch) {

@@ -14,15 +14,14 @@ namespace {
 
 void measure_steps(benchmark::State& state, const Config& config) {
   const int64_t size = state.range(0), batch = state.range(1);
-  const auto owned = make_trainer(make_model(config, {"crack", "intact"}, /*reference_class=*/1));
-  Trainer& trainer = *owned;
+  const auto trainer = make_trainer(bench_model(config));
   const Batch data = random_batch(size, batch);
-  for (int i = 0; i < 3; ++i) trainer.step(data);
+  for (int i = 0; i < 3; ++i) trainer->step(data);
   const int64_t faults = minor_page_faults();
   std::vector<double> times;
   for (auto _ : state) {
     const auto start = std::chrono::steady_clock::now();
-    trainer.step(data);
+    trainer->step(data);
     times.push_back(
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
             .count());
