@@ -220,6 +220,8 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("steps", t.steps, 1, 1e9, "training steps after the discriminator's warm-up");
   list.number("discriminator_warmup", t.discriminator_warmup, 0, 1e9,
               "steps of the discriminator alone, first");
+  list.number("discriminator_after", t.discriminator_after, 0, 1e9,
+              "steps of the discriminator alone, last: against the finished generator");
   list.number("batch", t.batch, 2, 4096, "images per step");
   list.number("lr_generator", t.lr_generator, 1e-9, 1, "learning rate of the generator");
   list.number("lr_discriminator", t.lr_discriminator, 1e-9, 1,

@@ -14,7 +14,7 @@ AdversarialForm form_of(const Config& config) {
 }  // namespace
 
 CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
-    : Trainer(std::move(model), /*has_warmup=*/true, std::move(group)),
+    : Trainer(std::move(model), /*has_phases=*/true, std::move(group)),
       control_(model_.num_classes() * model_.num_classes(), config_.loss.flip_goal, device_),
       generator_(learners_.at(0).get()),
       discriminator_(learners_.at(1).get()),
@@ -36,7 +36,8 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
   const TrainConfig& train = config_.train;
   Rng rng = step_rng();
   StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels}, {}, {}, {}};
-  if (schedule_.in_warmup(step_)) {
+  const Phase phase = schedule_.phase(step_);
+  if (phase == Phase::kWarmup) {
     discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_));
   } else {
     // Drawn for the whole batch, so that it does not matter how many processes share it.
@@ -46,8 +47,13 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
                         .slice(0, shard.first_from(own) - own, images - own, shard.count)
                         .contiguous();
     input.penalty = torch::tensor(static_cast<float>(schedule_.penalty_factor(step_)));
-    generator_->prepare(train.lr_generator * schedule_.generator_lr_factor(step_));
-    if (judge()) judge()->prepare(train.lr_discriminator * schedule_.lr_factor(step_));
+    const double lr = train.lr_discriminator * schedule_.lr_factor(step_);
+    if (phase == Phase::kAfter) {
+      discriminator_->prepare(lr);
+    } else {
+      generator_->prepare(train.lr_generator * schedule_.generator_lr_factor(step_));
+      if (judge()) judge()->prepare(lr);
+    }
   }
   input.streams = attack_streams(batch, rng);
   return input;
@@ -60,6 +66,18 @@ LossTensors CounterfactualTrainer::warm_up(const StepInput& input) {
                       robust_penalty(input, logits);
   discriminator_->descend(real);
   return {{"real", real}};
+}
+
+LossTensors CounterfactualTrainer::train_after(const StepInput& input) {
+  const Questions ask = questions_of(input);
+  Tensor x_cf;
+  {
+    torch::NoGradGuard no_grad;
+    x_cf = model_.generator->forward(ask.x, ask.t).counterfactual;
+  }
+  const Tensor loss = discriminator_loss(input, ask, x_cf);
+  discriminator_->descend(loss);
+  return {{"D", loss}};
 }
 
 int64_t CounterfactualTrainer::num_own(int64_t images) const {
@@ -180,7 +198,9 @@ Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions&
 }
 
 LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
-  if (schedule_.in_warmup(step_)) return warm_up(input);
+  const Phase phase = schedule_.phase(step_);
+  if (phase == Phase::kWarmup) return warm_up(input);
+  if (phase == Phase::kAfter) return train_after(input);
   const Batch& batch = input.batch;
   const LossConfig& weight = config_.loss;
   Generator& G = model_.generator;

@@ -16,10 +16,11 @@ TrainConfig hundred_steps() {
 }
 
 TEST(Schedule, WarmupComesFirst) {
-  const Schedule schedule(hundred_steps(), /*has_warmup=*/true);
+  const Schedule schedule(hundred_steps(), /*has_phases=*/true);
   EXPECT_EQ(schedule.total_steps(), 110);
-  EXPECT_TRUE(schedule.in_warmup(9));
-  EXPECT_FALSE(schedule.in_warmup(10));
+  EXPECT_EQ(schedule.phase(9), Phase::kWarmup);
+  EXPECT_EQ(schedule.phase(10), Phase::kJoint);
+  EXPECT_EQ(schedule.phase(110), Phase::kJoint);  // the end
   EXPECT_EQ(Schedule(hundred_steps(), false).total_steps(), 100);
 }
 
@@ -52,6 +53,23 @@ TEST(Schedule, OnlySettledModelsCanBeBest) {
   constant.lr_decay = 0;
   EXPECT_FALSE(Schedule(constant, true).settled(28));
   EXPECT_TRUE(Schedule(constant, true).settled(29));  // the penalties have their full weight
+}
+
+TEST(Schedule, StepsAfterwardsRiseAndFallAnew) {
+  TrainConfig config = hundred_steps();
+  config.discriminator_after = 50;
+  const Schedule schedule(config, true);
+  EXPECT_EQ(schedule.total_steps(), 160);
+  EXPECT_EQ(schedule.phase(109), Phase::kJoint);
+  EXPECT_EQ(schedule.phase(110), Phase::kAfter);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(109), 0.025);  // the joint steps end as without
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(110), 0.25);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(113), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.lr_factor(150), 0.5);  // 10 left of 20
+  EXPECT_FALSE(schedule.settled(109));             // the discriminator is not finished
+  EXPECT_FALSE(schedule.settled(149));
+  EXPECT_TRUE(schedule.settled(150));
+  EXPECT_EQ(Schedule(config, /*has_phases=*/false).total_steps(), 100);
 }
 
 }  // namespace

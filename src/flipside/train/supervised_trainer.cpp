@@ -15,7 +15,7 @@ Tensor total_of(const Tensor& own, const ProcessGroup& group) {
 }  // namespace
 
 SupervisedTrainer::SupervisedTrainer(Model model, ProcessGroup group)
-    : Trainer(std::move(model), /*has_warmup=*/false, std::move(group)) {}
+    : Trainer(std::move(model), /*has_phases=*/false, std::move(group)) {}
 
 StepInput SupervisedTrainer::prepare(const Batch& batch) {
   const bool classifier = config_.model.kind == ModelKind::kClassifier;

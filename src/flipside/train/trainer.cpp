@@ -83,13 +83,13 @@ void StepInput::copy_(const StepInput& other) {
   streams = other.streams;
 }
 
-Trainer::Trainer(Model model, bool has_warmup, ProcessGroup group)
+Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
     : config_(model.config),
       group_(std::move(group)),
       device_(resolve_device(config_.train.device, group_.local_rank())),
       model_(moved(std::move(model), device_)),
       averaged_(moved(make_model(config_, model_.class_names, model_.reference_class), device_)),
-      schedule_(config_.train, has_warmup) {
+      schedule_(config_.train, has_phases) {
   if (config_.train.batch < group_.size())
     fail(ErrorCode::kConfig,
          "train.batch = {}: {} processes need an image each; raise it or start fewer",
@@ -113,7 +113,7 @@ LossTensors Trainer::compute(const StepInput& input) {
   const bool on_host = config_.loss.robust_fraction > 0 || !group_.is_alone();
   if (!device_.is_cuda() || on_host) return train_on(input.to(device_));
   if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
-  return graph_->run(schedule_.in_warmup(step_), input,
+  return graph_->run(static_cast<int>(schedule_.phase(step_)), input,
                      [this](const StepInput& on_device) { return train_on(on_device); });
 }
 

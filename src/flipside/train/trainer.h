@@ -75,7 +75,7 @@ class Trainer {
   void share_state();
 
  protected:
-  Trainer(Model model, bool has_warmup, ProcessGroup group);
+  Trainer(Model model, bool has_phases, ProcessGroup group);
 
   /// A network in training, with what belongs to it.
   struct Learner {
@@ -165,6 +165,8 @@ class CounterfactualTrainer : public Trainer {
 
  private:
   LossTensors warm_up(const StepInput& input);
+  /// A step of the discriminator against the finished generator.
+  LossTensors train_after(const StepInput& input);
 
   /// What the generator is asked in one step: the batch's first `own` images for the class that
   /// they have, the others, x [N-own,3,H,W] of classes y, for another class t.

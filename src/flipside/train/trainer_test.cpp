@@ -171,6 +171,28 @@ TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt
   }
 }
 
+TEST(Trainer, AfterwardsOnlyTheDiscriminatorLearns) {
+  for (const auto critic : {Critic::kDiscriminator, Critic::kNone}) {
+    Config config = square_config();
+    config.model.critic = critic;
+    config.train.discriminator_warmup = 1;
+    config.train.steps = 2;
+    config.train.discriminator_after = 2;
+    auto trainer = make(config);
+    EXPECT_EQ(trainer->total_steps(), 5);
+    for (int i = 0; i < 3; ++i) trainer->step(square_batch(i));
+    TensorMap before;
+    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    for (int i = 3; i < 5; ++i)
+      EXPECT_TRUE(std::isfinite(value_of(trainer->step(square_batch(i)), "D")));
+    for (const auto& [name, tensor] : trainer->state()) {
+      if (name.find(".weights.") == std::string::npos) continue;
+      const bool learns = name.rfind("state.discriminator.", 0) == 0;
+      EXPECT_EQ(torch::equal(tensor, before[name]), !learns) << name;
+    }
+  }
+}
+
 TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
   Config config = square_config();
   config.train.discriminator_warmup = 0;
