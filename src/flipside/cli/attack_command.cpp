@@ -15,6 +15,7 @@
 #include "flipside/data/loader.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/eval/robustness.h"
 #include "flipside/report/attack_files.h"
 #include "flipside/report/sample_pictures.h"
@@ -228,11 +229,8 @@ void run_attack_command(AttackArguments arguments) {
   if (model.config.model.kind != ModelKind::kCounterfactual && arguments.on != "discriminator")
     fail(ErrorCode::kUsage, "--on {}: only a counterfactual model has it; leave --on out",
          arguments.on);
-  DataConfig data = model.config.data;
-  data.reference_class = model.class_names.at(model.reference_class);
-  const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
-  require_model_classes(folder, model);
-  const Batch images = spread_images(folder, data, arguments.split, arguments.limit);
+  const ImageFolder folder = scan_for_model(arguments.data, model);
+  const Batch images = spread_images(folder, model.config.data, arguments.split, arguments.limit);
   RobustnessReport report;
   report.norm = arguments.suite.norm;
   report.split = to_string(arguments.split);

@@ -7,6 +7,7 @@
 #include "flipside/core/device.h"
 #include "flipside/core/file.h"
 #include "flipside/eval/comparison.h"
+#include "flipside/eval/model_folder.h"
 
 namespace flipside {
 namespace {
@@ -24,10 +25,7 @@ void run_compare(const CompareArguments& arguments) {
   CompareOptions options = arguments.options;
   for (const auto& name : arguments.methods) options.methods.push_back(method_named(name));
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
-  // The run's own seed and fractions, so that a folder without splits is split as in training.
-  DataConfig data = model.config.data;
-  data.reference_class = model.class_names.at(model.reference_class);
-  const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
+  const ImageFolder folder = scan_for_model(arguments.data, model);
   const Comparison comparison = compare_methods(model, folder, options);
   if (!arguments.json.empty() && arguments.json != "-")
     atomic_write(arguments.json, to_json(comparison));

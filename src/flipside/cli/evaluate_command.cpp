@@ -9,6 +9,7 @@
 #include "flipside/core/file.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/report/doubt_plot.h"
 
 namespace flipside {
@@ -41,10 +42,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
   if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
-  // The run's own seed and fractions, so that a folder without splits is split as in training.
-  DataConfig data = model.config.data;
-  data.reference_class = model.class_names.at(model.reference_class);
-  const ImageFolder folder = scan_image_folder(arguments.data, data, model.config.train.seed);
+  const ImageFolder folder = scan_for_model(arguments.data, model);
   std::optional<Model> judge;
   if (!arguments.judge.empty())
     judge = load_model(arguments.judge, resolve_device(arguments.device));

@@ -14,6 +14,7 @@
 #include "flipside/eval/confidence.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/explain/explainer.h"
 
 namespace flipside {

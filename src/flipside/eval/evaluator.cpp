@@ -7,6 +7,7 @@
 #include "flipside/core/error.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/explain/uncertainty.h"
 
 namespace flipside {
@@ -362,13 +363,6 @@ Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
 }
 
 }  // namespace
-
-void require_model_classes(const ImageFolder& folder, const Model& model) {
-  if (folder.class_names != model.class_names)
-    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
-         folder.root.string(), fmt::join(folder.class_names, ", "),
-         fmt::join(model.class_names, ", "));
-}
 
 MaskScores mask_scores(const MaskMeter& meter, double threshold) {
   return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),

@@ -91,9 +91,6 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
 /// on the validation masks.
 Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options);
 
-/// Throws `Error(kData)` when the folder's classes are not the model's.
-void require_model_classes(const ImageFolder& folder, const Model& model);
-
 /// Chooses both thresholds on the validation split: label-free (Otsu over the saliency of defect
 /// images) and, where masks exist, the one of best IoU. Test data never enters.
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder);

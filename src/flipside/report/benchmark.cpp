@@ -14,6 +14,7 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/image_scores.h"
 #include "flipside/eval/intervals.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/eval/robustness.h"
 #include "flipside/eval/text_table.h"
 #include "flipside/report/validation.h"
@@ -144,9 +145,7 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
     if (stored.value("asked", Json()) == asked) return stored;
   }
   const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
-  DataConfig data = model.config.data;
-  data.reference_class = model.class_names.at(model.reference_class);
-  const ImageFolder folder = scan_image_folder(benchmark.data, data, model.config.train.seed);
+  const ImageFolder folder = scan_for_model(benchmark.data, model);
   EvaluateOptions options;
   options.split = benchmark.split;
   if (model.config.model.kind == ModelKind::kCounterfactual) options.judge = judge;

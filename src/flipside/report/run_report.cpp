@@ -9,6 +9,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/report/report_parts.h"
 #include "flipside/report/report_style.h"
 
@@ -91,10 +92,7 @@ void write_config(HtmlWriter& html, const MeasuredRun& run) {
 MeasuredRun measure(const fs::path& folder, const ReportOptions& options, const Model* judge) {
   MeasuredRun run{folder, read_about(folder), data_of(folder, options), load_model(folder), {}, {},
                   {}};
-  // The run's own seed and fractions, so that a folder without splits is split as in training.
-  DataConfig data = run.model.config.data;
-  data.reference_class = run.model.class_names.at(run.model.reference_class);
-  run.images = scan_image_folder(run.data, data, run.model.config.train.seed);
+  run.images = scan_for_model(run.data, run.model);
   EvaluateOptions evaluation;
   evaluation.split = options.split;
   evaluation.batch = options.batch;

@@ -1,0 +1,22 @@
+#include "flipside/eval/model_folder.h"
+
+#include "flipside/core/error.h"
+
+namespace flipside {
+
+ImageFolder scan_for_model(const fs::path& root, const Model& model) {
+  DataConfig data = model.config.data;
+  data.reference_class = model.class_names.at(model.reference_class);
+  ImageFolder folder = scan_image_folder(root, data, model.config.train.seed);
+  require_model_classes(folder, model);
+  return folder;
+}
+
+void require_model_classes(const ImageFolder& folder, const Model& model) {
+  if (folder.class_names != model.class_names)
+    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
+         folder.root.string(), fmt::join(folder.class_names, ", "),
+         fmt::join(model.class_names, ", "));
+}
+
+}  // namespace flipside
