@@ -89,6 +89,24 @@ TEST_F(Program, EvaluatePrintsATableAndJson) {
   EXPECT_EQ(scores.at("flips").size(), 2u);
 }
 
+TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
+  const std::string other = path("other"), copy = path("calibrated.safetensors");
+  ASSERT_EQ(run_program("synth fruit " + path("fruit") + " --count 4 --size 40").exit_code, 0);
+  ASSERT_EQ(run_program("synth cracks " + other + " --count 40 --size 40 --seed 8").exit_code, 0);
+  const ProgramResult result = run_program("calibrate " + run() + " " + other + " --out " + copy);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("now     masks: threshold 0."));
+  const Model before = load_model(run()), after = load_model(copy);
+  EXPECT_NE(after.thresholds.label_free, before.thresholds.label_free);
+  for (const auto& [name, tensor] : model_tensors(before))
+    EXPECT_TRUE(torch::equal(tensor, model_tensors(after).at(name))) << name;
+  // On the images of the training it chooses what the training chose.
+  ASSERT_EQ(run_program("calibrate " + run() + " " + data() + " --out " + copy).exit_code, 0);
+  EXPECT_EQ(load_model(copy).thresholds.label_free, before.thresholds.label_free);
+  expect_refused("calibrate " + run() + "/last.safetensors " + other, 2, "give best.safetensors");
+  expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has the classes");
+}
+
 TEST_F(Program, SegmenterTrainsAndEvaluates) {
   const std::string segmenter = path("segmenter");
   const ProgramResult trained =

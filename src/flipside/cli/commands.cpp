@@ -12,6 +12,7 @@ void add_commands(CLI::App& app) {
   add_explain_command(app);
   add_attack_command(app);
   add_compare_command(app);
+  add_calibrate_command(app);
   add_report_command(app);
   add_benchmark_command(app);
 }

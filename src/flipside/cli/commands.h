@@ -13,6 +13,7 @@ namespace flipside {
 // Each registers one subcommand; its callback does the work and throws `Error`.
 void add_attack_command(CLI::App& app);
 void add_benchmark_command(CLI::App& app);
+void add_calibrate_command(CLI::App& app);
 void add_compare_command(CLI::App& app);
 void add_data_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);

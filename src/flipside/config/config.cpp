@@ -187,6 +187,8 @@ void loss_fields(FieldList& list, LossConfig& l) {
   list.number("fake_weight", l.fake_weight, 0, kInfinity, "weight of fakes in (1)");
   list.number("robust_fraction", l.robust_fraction, 0, 1,
               "share of real images replaced by adversarial ones, (8)");
+  list.number("robust_cf_fraction", l.robust_cf_fraction, 0, 1,
+              "share of counterfactuals replaced by adversarial ones, (8); factorised head only");
   list.number("robust_eps", l.robust_eps, 0, 255, "L-inf bound of (8), in 1/255");
   list.number("robust_steps", l.robust_steps, 1, 100, "PGD steps of (8)");
   list.choice("robust_loss", l.robust_loss,
@@ -383,6 +385,11 @@ void validate_config(const Config& config) {
     fail(ErrorCode::kConfig,
          "data.val_fraction + data.test_fraction = {}: must leave 0.1 or more for training",
          config.data.val_fraction + config.data.test_fraction);
+  if (config.loss.robust_cf_fraction > 0 && config.model.fake_head != FakeHead::kFactorised)
+    fail(ErrorCode::kConfig,
+         "loss.robust_cf_fraction = {}: needs model.fake_head = factorised, whose counterfactuals "
+         "have a class to defend; set that or leave the fraction 0",
+         config.loss.robust_cf_fraction);
 }
 
 }  // namespace flipside

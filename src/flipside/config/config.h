@@ -84,6 +84,7 @@ struct LossConfig {
   double fake_weight = 0.5;
   RobustLoss robust_loss = RobustLoss::kAdversarial;
   double robust_fraction = 0.0;
+  double robust_cf_fraction = 0.0;
   double robust_eps = 4.0;
   int64_t robust_steps = 3;
   double robust_beta = 6.0;

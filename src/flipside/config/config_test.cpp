@@ -76,6 +76,15 @@ TEST(Config, SizeMustFitTheLevels) {
               HasSubstr("data.size = 65: must be a multiple of 8"));
 }
 
+TEST(Config, OnlyTheFactorisedHeadHasCounterfactualsToAttack) {
+  Config config;
+  config.loss.robust_cf_fraction = 0.5;
+  EXPECT_THAT(message_of([&] { validate_config(config); }, ErrorCode::kConfig),
+              HasSubstr("loss.robust_cf_fraction = 0.5: needs model.fake_head = factorised"));
+  config.model.fake_head = FakeHead::kFactorised;
+  validate_config(config);
+}
+
 TEST(Config, NearestNameByEditDistance) {
   EXPECT_EQ(nearest_name("stpes", {"seed", "steps", "batch"}), "steps");
   EXPECT_EQ(nearest_name("x", {}), "");

@@ -92,7 +92,8 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
 Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options);
 
 /// Chooses both thresholds on the validation split: label-free (Otsu over the saliency of defect
-/// images) and, where masks exist, the one of best IoU. Test data never enters.
+/// images, without what is below `kVisibleChange`) and, where masks exist, the one of best IoU.
+/// Test data never enters.
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder);
 
 /// The threshold of best IoU on the validation masks for any other map: `map` takes images

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "flipside/data/loader.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
@@ -13,10 +15,13 @@ Tensor histogram_of(const Tensor& saliency) {
   return torch::bincount(bins.to(torch::kInt64), {}, kHistogramBins);
 }
 
-/// By Otsu; NaN for an empty histogram.
+/// By Otsu over what has changed at all: most pixels of most images have not, and would pull the
+/// threshold down among the faint changes. NaN where nothing has changed.
 double threshold_of(const Tensor& histogram) {
-  if (histogram.sum().item<int64_t>() == 0) return kUndefined;
-  const auto* counts = histogram.data_ptr<int64_t>();
+  const Tensor changed = histogram.clone();
+  changed.slice(0, 0, std::lround(kVisibleChange * kHistogramBins)).zero_();
+  if (changed.sum().item<int64_t>() == 0) return kUndefined;
+  const auto* counts = changed.data_ptr<int64_t>();
   return otsu_threshold({counts, counts + kHistogramBins}, 1.0 / kHistogramBins);
 }
 

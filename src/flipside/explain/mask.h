@@ -19,6 +19,9 @@ struct MaskOptions {
   double min_area = 0.0015;  ///< connected regions under this share of the image are dropped
 };
 
+/// Saliency below which nothing counts as changed: 2.5 gray levels of an 8-bit image.
+constexpr double kVisibleChange = 0.01;
+
 /// saliency = mean over channels of |counterfactual - image|; both [N,3,H,W] -> [N,1,H,W] in [0,1].
 Tensor saliency_map(const Tensor& image, const Tensor& counterfactual);
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "flipside/data/loader.h"
-#include "flipside/eval/doubt.h"
+#include "flipside/eval/calibration.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/report/sample_pictures.h"
 
@@ -56,10 +56,9 @@ Validate make_validation(const ImageFolder& folder, const fs::path& run,
     options.darkness = options.faithfulness = false;
     options.group = group;
     const ModelKind kind = model.config.model.kind;
-    model.doubt_rule = choose_doubt_rule(model, folder, model.config.train.coverage, group);
+    calibrate(model, folder, group);
     if (kind != ModelKind::kCounterfactual)
       return score_yardstick(evaluate(model, folder, options), kind);
-    model.thresholds = choose_thresholds(Explainer(model, 1.0, group), folder);
     const Explainer explainer(model, 1.0, group);
     const Batch batch = sample_batch(folder, model.config.data);
     const Explanation explanation = explainer.explain(batch.images);

@@ -35,7 +35,7 @@ Trainer::Learner* CounterfactualTrainer::judge() const {
 StepInput CounterfactualTrainer::prepare(const Batch& batch) {
   const TrainConfig& train = config_.train;
   Rng rng = step_rng();
-  StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels}, {}, {}, {}};
+  StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels}, {}, {}, {}, {}};
   const Phase phase = schedule_.phase(step_);
   if (phase == Phase::kWarmup) {
     discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_));
@@ -56,6 +56,11 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
     }
   }
   input.streams = attack_streams(batch, rng);
+  if (phase != Phase::kWarmup) {
+    const int64_t own = num_own(whole_size(batch)), others = whole_size(batch) - own;
+    const double attacked = config_.loss.robust_cf_fraction * static_cast<double>(others);
+    input.cf_streams = streams_for(own, std::llround(attacked), rng);
+  }
   return input;
 }
 
@@ -121,7 +126,8 @@ Tensor CounterfactualTrainer::discriminator_loss(const StepInput& input, const Q
                                                  const Tensor& x_cf) {
   // GroupNorm looks at one image at a time, so real and generated ones can share a pass.
   const Tensor real = real_images(input);
-  const Tensor both = torch::cat({real, x_cf.detach()}).contiguous(kChannelsLast);
+  const Tensor made = attacked(x_cf.detach(), ask.t, input.cf_streams);
+  const Tensor both = torch::cat({real, made}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);
   const Tensor real_logits = logits.slice(0, 0, n);

@@ -111,6 +111,7 @@ TEST(GroupTrainer, EveryVariantTakesTheStepsOfOneProcess) {
   variants[1].loss.cycles = 2;
   variants[1].loss.lambda_tv = 0.5;
   variants[1].model.fake_head = FakeHead::kFactorised;
+  variants[1].loss.robust_cf_fraction = 0.5;
   variants[2].loss.robust_fraction = 0.5;
   variants[3].loss.robust_fraction = 0.3;
   variants[3].loss.robust_loss = RobustLoss::kTrades;

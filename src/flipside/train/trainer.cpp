@@ -66,7 +66,7 @@ StepInput StepInput::to(at::Device device) const {
   const auto move = [device](const Tensor& tensor) {
     return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
   };
-  return {batch.to(device), move(targets), move(penalty), streams};
+  return {batch.to(device), move(targets), move(penalty), streams, cf_streams};
 }
 
 void StepInput::copy_(const StepInput& other) {
@@ -81,6 +81,7 @@ void StepInput::copy_(const StepInput& other) {
   take(targets, other.targets);
   take(penalty, other.penalty);
   streams = other.streams;
+  cf_streams = other.cf_streams;
 }
 
 Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
@@ -110,7 +111,8 @@ Trainer::~Trainer() = default;
 
 LossTensors Trainer::compute(const StepInput& input) {
   // An attack draws on the host between its passes, and a group waits there: no graph can.
-  const bool on_host = config_.loss.robust_fraction > 0 || !group_.is_alone();
+  const bool attacks = config_.loss.robust_fraction > 0 || config_.loss.robust_cf_fraction > 0;
+  const bool on_host = attacks || !group_.is_alone();
   if (!device_.is_cuda() || on_host) return train_on(input.to(device_));
   if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
   return graph_->run(static_cast<int>(schedule_.phase(step_)), input,
@@ -214,29 +216,31 @@ int64_t Trainer::num_attacked(const Batch& batch) const {
   return std::llround(config_.loss.robust_fraction * static_cast<double>(whole_size(batch)));
 }
 
-std::vector<Rng> Trainer::attack_streams(const Batch& batch, Rng& rng) const {
+std::vector<Rng> Trainer::streams_for(int64_t first, int64_t count, Rng& rng) const {
   std::vector<Rng> streams;
-  for (int64_t i = 0; i < num_attacked(batch); ++i) {
+  for (int64_t i = 0; i < count; ++i) {
     const Rng stream(rng.next());
-    if (group_.shard().has(i)) streams.push_back(stream);
+    if (group_.shard().has(first + i)) streams.push_back(stream);
   }
   return streams;
 }
 
 Tensor Trainer::real_images(const StepInput& input) {
-  const auto& loss = config_.loss;
   const Batch& batch = input.batch;
-  std::vector<Rng> streams = input.streams;
-  if (streams.empty() || loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
-  const auto attacked = static_cast<int64_t>(streams.size());
+  if (config_.loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
+  return attacked(batch.images, batch.labels, input.streams);
+}
+
+Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, std::vector<Rng> streams) {
+  if (streams.empty()) return images;
+  const auto count = static_cast<int64_t>(streams.size());
   FrozenWeights frozen(*model_.discriminator);
   PgdOptions options;
-  options.steps = loss.robust_steps;
+  options.steps = config_.loss.robust_steps;
   options.stop_when_won = false;  // training wants the full bound
-  const Tensor adversarial =
-      pgd(class_victim(model_), robust_threat(), batch.images.slice(0, 0, attacked),
-          {batch.labels.slice(0, 0, attacked), {}}, streams, options);
-  return torch::cat({adversarial, batch.images.slice(0, attacked)}).contiguous(kChannelsLast);
+  const Tensor adversarial = pgd(class_victim(model_), robust_threat(), images.slice(0, 0, count),
+                                 {labels.slice(0, 0, count), {}}, streams, options);
+  return torch::cat({adversarial, images.slice(0, count)}).contiguous(kChannelsLast);
 }
 
 Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {

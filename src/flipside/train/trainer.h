@@ -31,6 +31,7 @@ struct StepInput {
   Tensor targets;            ///< [M] int64, classes that counterfactuals of the last M images have
   Tensor penalty;            ///< scalar, factor on the penalties (5)
   std::vector<Rng> streams;  ///< of the images that robust training attacks; it is never captured
+  std::vector<Rng> cf_streams;  ///< and of the counterfactuals
 
   StepInput to(at::Device device) const;
   /// Takes the values of an input of the same shapes.
@@ -101,6 +102,9 @@ class Trainer {
   /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
   /// the discriminator's (or classifier's) K class logits.
   Tensor real_images(const StepInput& input);
+  /// The images with as many of them, from the first, replaced by adversarial ones as there are
+  /// streams.
+  Tensor attacked(const Tensor& images, const Tensor& labels, std::vector<Rng> streams);
   /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
   Tensor robust_penalty(const StepInput& input, const Tensor& logits);
@@ -117,7 +121,11 @@ class Trainer {
   /// Number of images of the whole batch that robust training attacks.
   int64_t num_attacked(const Batch& batch) const;
   /// Random streams for those of them that this process has.
-  std::vector<Rng> attack_streams(const Batch& batch, Rng& rng) const;
+  std::vector<Rng> attack_streams(const Batch& batch, Rng& rng) const {
+    return streams_for(/*first=*/0, num_attacked(batch), rng);
+  }
+  /// The same for `count` images of the whole batch from `first` on.
+  std::vector<Rng> streams_for(int64_t first, int64_t count, Rng& rng) const;
   ThreatModel robust_threat() const { return {Norm::kLinf, config_.loss.robust_eps / 255.0}; }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's

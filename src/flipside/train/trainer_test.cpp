@@ -46,6 +46,7 @@ TEST(Trainer, StateContinuesBitwise) {
     config.loss.cycles = 1;
     config.loss.robust_fraction = 0.5;
     if (factorised) config.model.fake_head = FakeHead::kFactorised;
+    if (factorised) config.loss.robust_cf_fraction = 0.5;
     if (!factorised) config.loss.flip_goal = 0.5;
     auto whole = make(config), first = make(config), second = make(config);
     for (int i = 0; i < 12; ++i) whole->step(square_batch(i));
@@ -169,6 +170,20 @@ TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt
     }
     EXPECT_EQ(before.count("state.critic.weights.head.weight"), critic == Critic::kSeparate);
   }
+}
+
+TEST(Trainer, AttackedCounterfactualsAreHarder) {
+  const auto first_loss = [](double fraction) {
+    Config config = square_config();
+    config.model.fake_head = FakeHead::kFactorised;
+    config.loss.robust_cf_fraction = fraction;
+    config.loss.robust_eps = 16;
+    config.train.discriminator_warmup = 0;
+    return value_of(make(config)->step(square_batch(0)), "D");
+  };
+  const double plain = first_loss(0), half = first_loss(0.5), all = first_loss(1);
+  EXPECT_GT(half, plain + 1e-4);
+  EXPECT_GT(all, half + 1e-4);
 }
 
 TEST(Trainer, AfterwardsOnlyTheDiscriminatorLearns) {
