@@ -1,5 +1,6 @@
 #include "flipside/report/benchmark.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -75,19 +76,29 @@ Json image_json(const Model& model, const ImageFolder& folder, Split split) {
   return images;
 }
 
-/// Every map that the model has beside the others; nothing where there are no masks to go by.
-Json maps_json(const Model& model, const ImageFolder& folder, const Benchmark& benchmark) {
+/// On how many images the maps of a method are compared.
+int64_t num_maps(const Benchmark& benchmark, const std::string& method) {
+  const auto& chosen = benchmark.maps_of;
+  const bool is_chosen =
+      chosen.empty() || std::find(chosen.begin(), chosen.end(), method) != chosen.end();
+  return is_chosen ? benchmark.maps : 0;
+}
+
+/// Every map that the model has beside the others, on `count` images; nothing where there are no
+/// masks to go by.
+Json maps_json(const Model& model, const ImageFolder& folder, const Benchmark& benchmark,
+               int64_t count) {
   const bool has_maps = model.config.model.kind != ModelKind::kSegmenter;
   const auto has_masks = [&](Split split) {
     const auto& records = folder.split(split);
     return std::any_of(records.begin(), records.end(),
                        [](const ImageRecord& record) { return !record.mask.empty(); });
   };
-  if (benchmark.maps == 0 || !has_maps || !has_masks(Split::kVal) || !has_masks(benchmark.split))
+  if (count == 0 || !has_maps || !has_masks(Split::kVal) || !has_masks(benchmark.split))
     return Json::object();
   CompareOptions options;
   options.split = benchmark.split;
-  options.limit = benchmark.maps;
+  options.limit = count;
   options.randomisation = true;
   return Json::parse(to_json(compare_methods(model, folder, options)))["methods"];
 }
@@ -136,11 +147,13 @@ Json doubt_json(const Model& model, const ImageFolder& folder, const Benchmark& 
 }
 
 /// The run's measures, from `evaluation.json` where that is up to date.
-Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model* judge) {
+Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Model* judge) {
+  const fs::path& run = grid_run.folder;
+  const int64_t maps = num_maps(benchmark, grid_run.method.name);
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
   const Json asked{{"split", to_string(benchmark.split)},
                    {"judge", benchmark.judge.name},
-                   {"maps", benchmark.maps},
+                   {"maps", maps},
                    {"attacked", benchmark.attacked},
                    {"doubt", benchmark.doubt}};
   if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint)) {
@@ -154,7 +167,7 @@ Json evaluation_of(const fs::path& run, const Benchmark& benchmark, const Model*
   if (model.config.model.kind == ModelKind::kCounterfactual) options.judge = judge;
   Json json = Json::parse(to_json(evaluate(model, folder, options)));
   json["per_image"] = image_json(model, folder, benchmark.split);
-  json["maps"] = maps_json(model, folder, benchmark);
+  json["maps"] = maps_json(model, folder, benchmark, maps);
   json["robustness"] = robustness_json(model, folder, benchmark);
   json["doubt"] = doubt_json(model, folder, benchmark);
   json["asked"] = asked;
@@ -343,7 +356,7 @@ void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& ou
   for (size_t place = 0; place < runs.size(); ++place)
     if (shard.has(static_cast<int64_t>(place)) && !runs[place].is_judge)
       evaluations[runs[place].method.name].push_back(
-          evaluation_of(runs[place].folder, benchmark, judge ? &*judge : nullptr));
+          evaluation_of(runs[place], benchmark, judge ? &*judge : nullptr));
   if (!shard.is_whole()) return;
   Json methods = Json::object();
   for (const auto& method : benchmark.methods)

@@ -24,17 +24,19 @@ struct BenchmarkMethod {
 struct Benchmark {
   fs::path data;
   Split split = Split::kTest;
-  BenchmarkMethod judge;  ///< no name: nobody judges the counterfactuals
-  int64_t maps = 0;       ///< compare every map of a model on so many images; 0: do not
-  int64_t attacked = 0;   ///< attack so many images; 0: do not
-  SuiteOptions attacks;   ///< with which bounds and budget
-  bool doubt = false;     ///< measure the scores of doubt
+  BenchmarkMethod judge;             ///< no name: nobody judges the counterfactuals
+  int64_t maps = 0;                  ///< compare every map of a model on so many images; 0: do not
+  std::vector<std::string> maps_of;  ///< names of the methods whose maps are compared; none: all
+  int64_t attacked = 0;              ///< attack so many images; 0: do not
+  SuiteOptions attacks;              ///< with which bounds and budget
+  bool doubt = false;                ///< measure the scores of doubt
   std::vector<BenchmarkMethod> methods;
 };
 
 /// Reads a benchmark from TOML. `[benchmark]` has `data` (relative to the file), `split` (test),
 /// `judge` (a method's name; it is trained once and judges the others) and `maps` (0; so many
 /// images of each split, on whose masks the attribution methods are compared, `compare_methods`),
+/// `maps_of` (all; names of methods with commas between: a frozen classifier has the maps of any),
 /// `attacked` (0; so many images of the split are attacked by the suite at 1, 2, 4 and 8 / 255) and
 /// `doubt` (false; `measure_doubt`).
 /// `[common]` has options of `train` for all, and every other section is a method of that name with

@@ -86,6 +86,8 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
     benchmark.judge.name = value;
   } else if (key == "maps") {
     benchmark.maps = count_of(key, value, file);
+  } else if (key == "maps_of") {
+    benchmark.maps_of = CLI::detail::split(value, ',');
   } else if (key == "attacked") {
     benchmark.attacked = count_of(key, value, file);
   } else if (key == "doubt") {
@@ -95,7 +97,7 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
     benchmark.doubt = value == "true";
   } else {
     fail(ErrorCode::kConfig, "{}: unknown key benchmark.{}; did you mean {}?", file.string(), key,
-         nearest_name(key, {"data", "split", "judge", "maps", "attacked", "doubt"}));
+         nearest_name(key, {"data", "split", "judge", "maps", "maps_of", "attacked", "doubt"}));
   }
 }
 
@@ -130,6 +132,11 @@ Benchmark load_benchmark(const fs::path& file) {
   if (!has_judge)
     fail(ErrorCode::kConfig, "{}: benchmark.judge = {}: there is no section [{}]", file.string(),
          judge, judge);
+  for (const auto& name : benchmark.maps_of)
+    if (std::none_of(benchmark.methods.begin(), benchmark.methods.end(),
+                     [&](const BenchmarkMethod& method) { return method.name == name; }))
+      fail(ErrorCode::kConfig, "{}: benchmark.maps_of = {}: there is no section [{}]",
+           file.string(), name, name);
   if (benchmark.methods.empty())
     fail(ErrorCode::kConfig, "{}: has no method; add a section such as [flipside]", file.string());
   return benchmark;
