@@ -37,7 +37,8 @@ th, td { padding: 4px 12px; text-align: right; border-bottom: 1px solid var(--li
   white-space: nowrap; }
 th { font-weight: 500; }
 th:first-child { text-align: left; padding-left: 0; }
-th[scope=col] { color: var(--soft); }
+th[scope=col] { color: var(--soft); white-space: normal; overflow-wrap: break-word;
+  min-width: 70px; max-width: 180px; vertical-align: bottom; }
 figure { margin: 0; }
 .row { display: flex; gap: 8px; padding: 10px 0; border-bottom: 1px solid var(--line); break-inside: avoid; }
 .row img { display: block; width: 100%; height: auto; border-radius: 4px;

@@ -33,6 +33,17 @@ std::string run_name(const fs::path& folder) {
   return plain.has_filename() ? plain.string() : plain.parent_path().string();
 }
 
+/// The runs' names without the folders that all of them lie in.
+std::vector<std::string> short_names(const std::vector<std::string>& names) {
+  size_t common = names.front().rfind('/') + 1;  // 0 without a folder
+  for (const auto& name : names)
+    while (common > 0 && (name.compare(0, common, names.front(), 0, common) != 0))
+      common = common < 2 ? 0 : names.front().rfind('/', common - 2) + 1;
+  std::vector<std::string> shorter;
+  for (const auto& name : names) shorter.push_back(name.substr(common));
+  return shorter;
+}
+
 fs::path data_of(const fs::path& run, const ReportOptions& options) {
   const RunAbout about = read_about(run);
   const fs::path data = options.data.empty() ? about.data : options.data;
@@ -181,7 +192,7 @@ std::string run_report(const std::vector<fs::path>& runs, const ReportOptions& o
   HtmlWriter html;
   write_head(html, runs, options);
   html.open("main");
-  if (runs.size() > 1) write_comparison(html, names, results);
+  if (runs.size() > 1) write_comparison(html, short_names(names), results);
   html.raw(sections).close().raw("\n");
   return html_page(fmt::format("flipside: {}", fmt::join(names, ", ")), kReportStyle, html.str());
 }

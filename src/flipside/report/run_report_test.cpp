@@ -168,12 +168,12 @@ TEST_F(RunReportTest, RanksByTheFlipWhereThereAreNoMasks) {
 }
 
 TEST_F(RunReportTest, TakesSeveralRunsOfAnyKind) {
-  const fs::path judge = write_run("ordinary", yardstick(ModelKind::kClassifier));
+  const fs::path judge = write_run("seeds/ordinary", yardstick(ModelKind::kClassifier));
   ReportOptions options;
   options.images = 2;
   options.judge = judge;
   const std::string page = run_report(
-      {write_run("run", model()), judge, write_run("unet", yardstick(ModelKind::kSegmenter))},
+      {write_run("seeds/run", model()), judge, write_run("unet", yardstick(ModelKind::kSegmenter))},
       options);
   EXPECT_EQ(markup_problem(page), "");
   const std::string table = part(page, "Side by side");
@@ -182,6 +182,8 @@ TEST_F(RunReportTest, TakesSeveralRunsOfAnyKind) {
         "IoU of the trivial darkness map", "flipped for the judge"})
     EXPECT_THAT(table, HasSubstr(row));
   EXPECT_THAT(table, Not(HasSubstr("true counterfactual")));  // this data has none
+  EXPECT_THAT(table, HasSubstr(">seeds/run<"));               // without the folders of all
+  EXPECT_THAT(table, HasSubstr(">unet<"));
   EXPECT_THAT(page, HasSubstr("id=\"run-3\""));
   EXPECT_THAT(page, HasSubstr("probability of a defect"));
 }
