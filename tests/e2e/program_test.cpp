@@ -91,7 +91,7 @@ TEST_F(Program, EvaluatePrintsATableAndJson) {
 
 TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
   const std::string other = path("other"), copy = path("calibrated.safetensors");
-  ASSERT_EQ(run_program("synth fruit " + path("fruit") + " --count 4 --size 40").exit_code, 0);
+  ASSERT_EQ(run_program("synth fruit " + path("fruit") + " --count 40 --size 40").exit_code, 0);
   ASSERT_EQ(run_program("synth cracks " + other + " --count 40 --size 40 --seed 8").exit_code, 0);
   const ProgramResult result = run_program("calibrate " + run() + " " + other + " --out " + copy);
   ASSERT_EQ(result.exit_code, 0) << result.err;
@@ -104,7 +104,7 @@ TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
   ASSERT_EQ(run_program("calibrate " + run() + " " + data() + " --out " + copy).exit_code, 0);
   EXPECT_EQ(load_model(copy).thresholds.label_free, before.thresholds.label_free);
   expect_refused("calibrate " + run() + "/last.safetensors " + other, 2, "give best.safetensors");
-  expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has the classes");
+  expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has no such class");
 }
 
 TEST_F(Program, SegmenterTrainsAndEvaluates) {
