@@ -16,7 +16,6 @@ struct CalibrateArguments {
   DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, out;
   double coverage = 0;  // 0: as it was trained
-  int threads = 0;
 };
 
 std::string described(const Model& model) {
@@ -33,7 +32,6 @@ std::string described(const Model& model) {
 }
 
 void run_calibrate(const CalibrateArguments& arguments) {
-  if (arguments.threads > 0) configure_runtime(arguments.threads);
   const fs::path run = arguments.run;
   Checkpoint checkpoint = load_checkpoint(run);
   if (!checkpoint.extra.empty())
@@ -72,9 +70,7 @@ void add_calibrate_command(CLI::App& app) {
                    "share of the images whose answers count as certain (default: as trained)")
       ->check(CLI::Range(0.01, 1.0))
       ->type_name("");
-  command->add_option("--threads", arguments->threads, "0: one per processor (default)")
-      ->check(CLI::Range(0, 1024))
-      ->type_name("");
+  add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_calibrate(*arguments); });
 }

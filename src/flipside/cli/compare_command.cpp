@@ -17,11 +17,9 @@ struct CompareArguments {
   std::string run, data, json;
   std::vector<std::string> methods;
   CompareOptions options;
-  int threads = 0;
 };
 
 void run_compare(const CompareArguments& arguments) {
-  if (arguments.threads > 0) configure_runtime(arguments.threads);
   CompareOptions options = arguments.options;
   for (const auto& name : arguments.methods) options.methods.push_back(method_named(name));
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
@@ -71,9 +69,7 @@ void add_compare_command(CLI::App& app) {
   command->add_option("--batch", options.batch, "images per pass (1 to 1024; default 32)")
       ->check(CLI::Range(1, 1024))
       ->type_name("");
-  command->add_option("--threads", arguments->threads, "0: one per processor (default)")
-      ->check(CLI::Range(0, 1024))
-      ->type_name("");
+  add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_compare(*arguments); });
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "flipside/core/device.h"
+
 namespace flipside {
 
 ConfigOptions::ConfigOptions(CLI::App& command, const std::vector<std::string>& sections) {
@@ -34,6 +36,15 @@ void add_device_option(CLI::App& command, DeviceChoice& device) {
       .add_option("--device", device, "cpu, cuda (a GPU), or auto (default): the GPU if there is")
       ->transform(CLI::CheckedTransformer(device_names()))
       ->type_name("DEVICE");
+}
+
+void add_threads_option(CLI::App& command) {
+  const auto set = [](int threads) {
+    if (threads > 0) configure_runtime(threads);
+  };
+  command.add_option_function<int>("--threads", set, "0: one per processor (default)")
+      ->check(CLI::Range(0, 1024))
+      ->type_name("");
 }
 
 Config ConfigOptions::resolve() const {

@@ -27,5 +27,7 @@ class ConfigOptions {
 
 /// `--device auto|cpu|cuda` of the commands that have no other part of the configuration.
 void add_device_option(CLI::App& command, DeviceChoice& device);
+/// `--threads N` of the same; it takes effect while the command line is read.
+void add_threads_option(CLI::App& command);
 
 }  // namespace flipside

@@ -26,7 +26,6 @@ struct ExplainArguments {
   bool single_view = false;
   int64_t batch = 16, window = 0, layer = -1;
   std::optional<double> mm_per_pixel;
-  int threads = 0;
 };
 
 /// "auto", "fit" or pixels of the networks per pixel of the image.
@@ -87,7 +86,6 @@ int64_t write_maps(const Model& model, const std::vector<ImageFile>& files,
 }
 
 void run_explain(const ExplainArguments& arguments) {
-  if (arguments.threads > 0) configure_runtime(arguments.threads);
   if (!(arguments.sensitivity > 0))
     fail(ErrorCode::kUsage, "--sensitivity {}: must be > 0; 1 is the trained threshold",
          arguments.sensitivity);
@@ -171,9 +169,7 @@ void add_explain_command(CLI::App& app) {
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 16)")
       ->check(CLI::Range(1, 1024))
       ->type_name("");
-  command->add_option("--threads", arguments->threads, "0: one per processor (default)")
-      ->check(CLI::Range(0, 1024))
-      ->type_name("");
+  add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_explain(*arguments); });
 }

@@ -8,6 +8,7 @@
 
 #include "flipside/core/random.h"
 #include "flipside/eval/meters.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/explain/uncertainty.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
@@ -41,11 +42,7 @@ class EvaluatorTest : public testing::Test {
           write_image(root_ / split / "counterfactuals" / file, noise(rng));
         }
   }
-  ImageFolder scan(const Model& model) const {
-    DataConfig config = model.config.data;
-    config.reference_class = model.class_names[model.reference_class];
-    return scan_image_folder(root_.path(), config, /*seed=*/1);
-  }
+  ImageFolder scan(const Model& model) const { return scan_for_model(root_.path(), model); }
   static Tensor read(const fs::path& path) { return to_tensor(read_image(path)).unsqueeze(0); }
   static Tensor class_number(int64_t label) { return torch::full({1}, label, torch::kInt64); }
 

@@ -75,6 +75,13 @@ int64_t count_of(const std::string& key, const std::string& text, const fs::path
   return count;
 }
 
+std::vector<std::string> names_in(const std::string& list) {
+  std::vector<std::string> names;
+  std::istringstream stream(list);
+  for (std::string name; std::getline(stream, name, ',');) names.push_back(name);
+  return names;
+}
+
 /// Takes one key of `[benchmark]`; the judge is still a name.
 void set(Benchmark& benchmark, const std::string& key, const std::string& value,
          const fs::path& file) {
@@ -87,7 +94,7 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
   } else if (key == "maps") {
     benchmark.maps = count_of(key, value, file);
   } else if (key == "maps_of") {
-    benchmark.maps_of = CLI::detail::split(value, ',');
+    benchmark.maps_of = names_in(value);
   } else if (key == "attacked") {
     benchmark.attacked = count_of(key, value, file);
   } else if (key == "doubt") {
@@ -121,22 +128,20 @@ Benchmark load_benchmark(const fs::path& file) {
   if (benchmark.data.empty())
     fail(ErrorCode::kConfig, "{}: lacks benchmark.data, the folder of images", file.string());
   const std::string judge = benchmark.judge.name;
-  bool has_judge = judge.empty();
   for (const auto& [name, settings] : methods) {
     BenchmarkMethod method{name, {}};
     apply(common, file, "common", method.config);
     apply(settings, file, name, method.config);
     (name == judge ? benchmark.judge : benchmark.methods.emplace_back()) = method;
-    has_judge = has_judge || name == judge;
   }
-  if (!has_judge)
-    fail(ErrorCode::kConfig, "{}: benchmark.judge = {}: there is no section [{}]", file.string(),
-         judge, judge);
-  for (const auto& name : benchmark.maps_of)
-    if (std::none_of(benchmark.methods.begin(), benchmark.methods.end(),
-                     [&](const BenchmarkMethod& method) { return method.name == name; }))
-      fail(ErrorCode::kConfig, "{}: benchmark.maps_of = {}: there is no section [{}]",
-           file.string(), name, name);
+  const auto require_section = [&](const char* key, const std::string& wanted) {
+    for (const auto& section : methods)
+      if (section.first == wanted) return;
+    fail(ErrorCode::kConfig, "{}: benchmark.{} = {}: there is no section [{}]", file.string(), key,
+         wanted, wanted);
+  };
+  if (!judge.empty()) require_section("judge", judge);
+  for (const auto& name : benchmark.maps_of) require_section("maps_of", name);
   if (benchmark.methods.empty())
     fail(ErrorCode::kConfig, "{}: has no method; add a section such as [flipside]", file.string());
   return benchmark;

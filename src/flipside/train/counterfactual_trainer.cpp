@@ -35,13 +35,14 @@ Trainer::Learner* CounterfactualTrainer::judge() const {
 StepInput CounterfactualTrainer::prepare(const Batch& batch) {
   const TrainConfig& train = config_.train;
   Rng rng = step_rng();
-  StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels}, {}, {}, {}, {}};
+  StepInput input;
+  input.batch = {batch.images, batch.labels, {}, {}, batch.all_labels};
+  const int64_t images = whole_size(batch), own = num_own(images);
   const Phase phase = schedule_.phase(step_);
   if (phase == Phase::kWarmup) {
     discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_));
   } else {
     // Drawn for the whole batch, so that it does not matter how many processes share it.
-    const int64_t images = whole_size(batch), own = num_own(images);
     const Shard shard = group_.shard();
     input.targets = draw_targets(whole_labels(batch).slice(0, own), rng)
                         .slice(0, shard.first_from(own) - own, images - own, shard.count)
@@ -57,8 +58,7 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
   }
   input.streams = attack_streams(batch, rng);
   if (phase != Phase::kWarmup) {
-    const int64_t own = num_own(whole_size(batch)), others = whole_size(batch) - own;
-    const double attacked = config_.loss.robust_cf_fraction * static_cast<double>(others);
+    const double attacked = config_.loss.robust_cf_fraction * static_cast<double>(images - own);
     input.cf_streams = streams_for(own, std::llround(attacked), rng);
   }
   return input;

@@ -22,11 +22,9 @@ StepInput SupervisedTrainer::prepare(const Batch& batch) {
   const double lr = classifier ? config_.train.lr_classifier : config_.train.lr_generator;
   learners_.at(0)->prepare(lr * schedule_.lr_factor(step_));
   Rng rng = step_rng();
-  StepInput input{{batch.images, batch.labels, {}, {}, batch.all_labels},
-                  {},
-                  {},
-                  attack_streams(batch, rng),
-                  {}};
+  StepInput input;
+  input.batch = {batch.images, batch.labels, {}, {}, batch.all_labels};
+  input.streams = attack_streams(batch, rng);
   if (classifier) return input;
   Tensor& masks = input.batch.masks = batch.masks;
   if (!masks.defined()) {  // of no image of this batch

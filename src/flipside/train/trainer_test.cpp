@@ -19,6 +19,13 @@ double value_of(const StepLosses& losses, const std::string& name) {
   return std::nan("");
 }
 
+/// What later steps do not change.
+TensorMap copied_state(const Trainer& trainer) {
+  TensorMap copy;
+  for (const auto& [name, tensor] : trainer.state()) copy[name] = tensor.clone();
+  return copy;
+}
+
 void expect_equal_states(const TensorMap& a, const TensorMap& b) {
   ASSERT_EQ(a.size(), b.size());
   for (const auto& [name, tensor] : a) EXPECT_TRUE(torch::equal(tensor, b.at(name))) << name;
@@ -26,11 +33,7 @@ void expect_equal_states(const TensorMap& a, const TensorMap& b) {
 
 TEST(Trainer, WarmUpLeavesTheGeneratorAlone) {
   auto trainer = make(square_config());
-  const TensorMap before = [&] {
-    TensorMap copy;
-    for (const auto& [name, tensor] : trainer->state()) copy[name] = tensor.clone();
-    return copy;
-  }();
+  const TensorMap before = copied_state(*trainer);
   for (int i = 0; i < 3; ++i) trainer->step(square_batch(i));
   for (const auto& [name, tensor] : trainer->state()) {
     if (name.rfind("state.generator.weights", 0) == 0) {
@@ -51,8 +54,7 @@ TEST(Trainer, StateContinuesBitwise) {
     auto whole = make(config), first = make(config), second = make(config);
     for (int i = 0; i < 12; ++i) whole->step(square_batch(i));
     for (int i = 0; i < 6; ++i) first->step(square_batch(i));
-    TensorMap saved;
-    for (const auto& [name, tensor] : first->state()) saved[name] = tensor.clone();
+    const TensorMap saved = copied_state(*first);
     second->load_state(saved);
     EXPECT_EQ(second->steps_done(), 6);
     for (int i = 6; i < 12; ++i) second->step(square_batch(i));
@@ -86,8 +88,7 @@ TEST(Trainer, TradesContinuesBitwiseToo) {
     auto whole = make(config), first = make(config), second = make(config);
     for (int i = 0; i < 6; ++i) whole->step(square_batch(i));
     for (int i = 0; i < 3; ++i) first->step(square_batch(i));
-    TensorMap saved;
-    for (const auto& [name, tensor] : first->state()) saved[name] = tensor.clone();
+    const TensorMap saved = copied_state(*first);
     second->load_state(saved);
     for (int i = 3; i < 6; ++i) second->step(square_batch(i));
     expect_equal_states(whole->state(), second->state());
@@ -141,13 +142,13 @@ TEST(Trainer, EveryVariantTakesStepsAndTrainsBothNetworks) {
   for (auto& config : variants) {
     config.train.discriminator_warmup = 0;
     auto trainer = make(config);
-    TensorMap before;
-    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    const TensorMap before = copied_state(*trainer);
     const StepLosses losses = trainer->step(square_batch(0));
     EXPECT_TRUE(std::isfinite(value_of(losses, "D")));
     int64_t still = 0;
     for (const auto& [name, tensor] : trainer->state())
-      if (name.find(".weights.") != std::string::npos) still += torch::equal(tensor, before[name]);
+      if (name.find(".weights.") != std::string::npos)
+        still += torch::equal(tensor, before.at(name));
     EXPECT_EQ(still, 0) << "weights that no loss reaches";
   }
 }
@@ -160,13 +161,12 @@ TEST(Trainer, WithoutTheDiscriminatorAsCriticTheClassifierStaysAsTheWarmUpLeftIt
     config.train.discriminator_warmup = 1;
     auto trainer = make(config);
     trainer->step(square_batch(0));
-    TensorMap before;
-    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    const TensorMap before = copied_state(*trainer);
     trainer->step(square_batch(1));
     for (const auto& [name, tensor] : trainer->state()) {
       if (name.find(".weights.") == std::string::npos) continue;
       const bool is_classifier = name.rfind("state.discriminator.", 0) == 0;
-      EXPECT_EQ(torch::equal(tensor, before[name]), is_classifier) << name;
+      EXPECT_EQ(torch::equal(tensor, before.at(name)), is_classifier) << name;
     }
     EXPECT_EQ(before.count("state.critic.weights.head.weight"), critic == Critic::kSeparate);
   }
@@ -196,14 +196,13 @@ TEST(Trainer, AfterwardsOnlyTheDiscriminatorLearns) {
     auto trainer = make(config);
     EXPECT_EQ(trainer->total_steps(), 5);
     for (int i = 0; i < 3; ++i) trainer->step(square_batch(i));
-    TensorMap before;
-    for (const auto& [name, tensor] : trainer->state()) before[name] = tensor.clone();
+    const TensorMap before = copied_state(*trainer);
     for (int i = 3; i < 5; ++i)
       EXPECT_TRUE(std::isfinite(value_of(trainer->step(square_batch(i)), "D")));
     for (const auto& [name, tensor] : trainer->state()) {
       if (name.find(".weights.") == std::string::npos) continue;
       const bool learns = name.rfind("state.discriminator.", 0) == 0;
-      EXPECT_EQ(torch::equal(tensor, before[name]), !learns) << name;
+      EXPECT_EQ(torch::equal(tensor, before.at(name)), !learns) << name;
     }
   }
 }
