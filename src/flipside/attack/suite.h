@@ -32,7 +32,7 @@ struct Stage {
   std::string attack;
   /// True when the answers are those of this attack alone (PGD always, the others by
   /// `SuiteOptions::alone`); else they are the worst of this one, of the attacks before it and of
-  /// the smaller bounds, as the attack is run on what those have left.
+  /// PGD at smaller bounds, as the attack is run on what those have left.
   bool alone = false;
   /// Per image the judge's answer in [0,K], K being "rejected"; `kPending` where it is still to be
   /// attacked.
@@ -64,7 +64,9 @@ std::vector<std::string> suite_attacks(int64_t num_logits, int64_t num_classes);
 /// `victim` is what the attacks see, `judge` what answers: two of them to ask what a reject option
 /// is worth against attackers who do not know of it, one and the same for those who do. An image on
 /// which the judge is wrong is not attacked again, as an image found within a bound also lies
-/// within every greater one. Deterministic for a seed, whatever the batch but for rounding.
+/// within every greater one; and one that withstands every attack at a bound is attacked by PGD
+/// alone at the smaller ones, whose balls lie within. Deterministic for a seed, whatever the batch
+/// but for rounding.
 ///
 /// `record` is what an earlier, interrupted call had found. `on_batch(record, images)` is called
 /// after every batch.

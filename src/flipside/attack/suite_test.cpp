@@ -95,6 +95,40 @@ TEST(Suite, IsNeverWeakerThanAnyOfItsAttacks) {
   }
 }
 
+TEST(Suite, AttacksSurvivorsOfAGreaterBoundByPgdAlone) {
+  const TinyCase tiny;
+  SuiteOptions options = tiny.options(Norm::kLinf, {0.03, 0.06});
+  const SuiteRecord record = run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options);
+  options.alone = true;
+  const SuiteRecord all = run_suite(tiny.victim, tiny.victim, tiny.images, tiny.labels, options);
+  for (const double eps : options.eps)
+    EXPECT_NEAR(share_defended(record.worst(eps), record), share_defended(all.worst(eps), all),
+                0.01);
+  // The order of the work: PGD twice at each bound, then everything else from the greatest down.
+  std::vector<double> bounds;
+  for (const auto& stage : record.stages) bounds.push_back(stage.eps);
+  const std::vector<double> expected{0.03, 0.03, 0.06, 0.06, 0.06, 0.06, 0.06,
+                                     0.06, 0.06, 0.03, 0.03, 0.03, 0.03, 0.03};
+  EXPECT_EQ(bounds, expected);
+  // Of 300 images, those that nothing breaks at 0.06 see no gradient attack at 0.03.
+  int64_t images = 0;
+  options.alone = false;
+  options.eps = {0.03, 0.06};
+  Victim counting = tiny.victim;
+  counting.logits = [&](const Tensor& x) {
+    images += x.size(0);
+    return tiny.victim.logits(x);
+  };
+  run_suite(counting, counting, tiny.images, tiny.labels, options);
+  const int64_t together = images;
+  images = 0;
+  for (const double eps : {0.03, 0.06}) {
+    options.eps = {eps};
+    run_suite(counting, counting, tiny.images, tiny.labels, options);
+  }
+  EXPECT_LT(static_cast<double>(together), 0.8 * static_cast<double>(images));
+}
+
 TEST(Suite, GoesOnWhereItWasInterrupted) {
   const TinyCase tiny(128);
   SuiteOptions options = tiny.options(Norm::kLinf, {0.02, 0.05});

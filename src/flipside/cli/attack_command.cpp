@@ -3,7 +3,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -294,10 +293,8 @@ void add_attack_command(CLI::App& app) {
       ->add_option("DIR", arguments->data,
                    "folder with one folder of images per class, or a file of data pack")
       ->required();
-  command->add_option("--norm", arguments->suite.norm, "linf (default) or l2")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Norm>{{"linf", Norm::kLinf}, {"l2", Norm::kL2}}))
-      ->type_name("NORM");
+  add_choice<Norm>(*command, "--norm", arguments->suite.norm,
+                   {{"linf", Norm::kLinf}, {"l2", Norm::kL2}}, "linf (default) or l2");
   command
       ->add_option(
           "--eps", arguments->eps,
@@ -312,20 +309,17 @@ void add_attack_command(CLI::App& app) {
                    "with fakeness as rejection, by attackers who do not know of it and who do")
       ->check(CLI::IsMember({"discriminator", "head", "reject"}))
       ->type_name("WHAT");
-  command->add_option("--reject-score", arguments->reject_score, "fakeness (default) or logit")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, RejectScore>{
-          {"fakeness", RejectScore::kFakeness}, {"logit", RejectScore::kFakeLogit}}))
-      ->type_name("SCORE");
+  add_choice<RejectScore>(
+      *command, "--reject-score", arguments->reject_score,
+      {{"fakeness", RejectScore::kFakeness}, {"logit", RejectScore::kFakeLogit}},
+      "fakeness (default) or logit");
   command
       ->add_option("--accept", arguments->accept,
                    "share of clean validation images that the reject threshold lets through")
       ->check(CLI::Range(0.01, 1.0))
       ->capture_default_str()
       ->type_name("");
-  command->add_option("--split", arguments->split, "test (default), val or train")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
-          {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
-      ->type_name("SPLIT");
+  add_split_option(*command, arguments->split);
   add_budget_options(*command, arguments);
   command->add_option("--json", arguments->json, "write JSON to this file; -: print it instead")
       ->type_name("FILE");
@@ -336,6 +330,7 @@ void add_attack_command(CLI::App& app) {
       ->add_option("--out", arguments->out,
                    "folder for curves, pictures and partial results; the same command goes on")
       ->type_name("FOLDER");
+  add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_attack_command(*arguments); });
 }

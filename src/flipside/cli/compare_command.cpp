@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
@@ -43,10 +42,7 @@ void add_compare_command(CLI::App& app) {
       ->add_option("DIR", arguments->data,
                    "folder of labelled images with masks, or a file of data pack")
       ->required();
-  command->add_option("--split", options.split, "test (default), val or train")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
-          {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
-      ->type_name("SPLIT");
+  add_split_option(*command, options.split);
   command
       ->add_option("--methods", arguments->methods,
                    "names with commas between (default: all): counterfactual, grad_cam, "

@@ -31,11 +31,15 @@ ConfigOptions::ConfigOptions(CLI::App& command, const std::vector<std::string>& 
   }
 }
 
+void add_split_option(CLI::App& command, Split& split) {
+  std::vector<std::pair<std::string, Split>> words;
+  for (const Split each : kSplits) words.emplace_back(to_string(each), each);
+  add_choice(command, "--split", split, words, "test (default), val or train");
+}
+
 void add_device_option(CLI::App& command, DeviceChoice& device) {
-  command
-      .add_option("--device", device, "cpu, cuda (a GPU), or auto (default): the GPU if there is")
-      ->transform(CLI::CheckedTransformer(device_names()))
-      ->type_name("DEVICE");
+  add_choice(command, "--device", device, device_names(),
+             "cpu, cuda (a GPU), or auto (default): the GPU if there is");
 }
 
 void add_threads_option(CLI::App& command) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "flipside/config/config.h"
+#include "flipside/data/dataset.h"
 
 namespace flipside {
 
@@ -25,6 +26,17 @@ class ConfigOptions {
   std::vector<std::pair<std::string, std::string>> given_;  ///< key, value
 };
 
+/// An option that takes one of these words; `help` names them.
+template <class Choice>
+void add_choice(CLI::App& command, const std::string& flag, Choice& choice,
+                const std::vector<std::pair<std::string, Choice>>& words, const std::string& help) {
+  CLI::CheckedTransformer to_choice(words);
+  to_choice.description("");  // CLI11's own lists the words again, with their numbers
+  command.add_option(flag, choice, help)->transform(to_choice)->type_name("WORD");
+}
+
+/// `--split train|val|test`.
+void add_split_option(CLI::App& command, Split& split);
 /// `--device auto|cpu|cuda` of the commands that have no other part of the configuration.
 void add_device_option(CLI::App& command, DeviceChoice& device);
 /// `--threads N` of the same; it takes effect while the command line is read.

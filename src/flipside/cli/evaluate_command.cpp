@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "flipside/cli/commands.h"
@@ -73,10 +72,7 @@ void add_evaluate_command(CLI::App& app) {
       ->add_option("DIR", arguments->data,
                    "folder with one folder of images per class, or a file of data pack")
       ->required();
-  command->add_option("--split", arguments->split, "test (default), val or train")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
-          {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
-      ->type_name("SPLIT");
+  add_split_option(*command, arguments->split);
   command
       ->add_option("--judge", arguments->judge,
                    "run of an independent classifier that judges the counterfactuals")
@@ -99,6 +95,7 @@ void add_evaluate_command(CLI::App& app) {
                    "with --uncertainty: bound of its attacks in 1/255 (default 4)")
       ->check(CLI::Range(0.0, 255.0))
       ->type_name("");
+  add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_evaluate(*arguments); });
 }

@@ -1,7 +1,7 @@
 #include <CLI/CLI.hpp>
-#include <map>
 
 #include "flipside/cli/commands.h"
+#include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
@@ -40,10 +40,7 @@ void add_report_command(CLI::App& app) {
       ->add_option("--data", arguments->data,
                    "images to measure on (default: those that each run was trained on)")
       ->type_name("DIR");
-  command->add_option("--split", arguments->options.split, "test (default), val or train")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Split>{
-          {"train", Split::kTrain}, {"val", Split::kVal}, {"test", Split::kTest}}))
-      ->type_name("SPLIT");
+  add_split_option(*command, arguments->options.split);
   command
       ->add_option("--judge", arguments->judge,
                    "run of an independent classifier that judges the counterfactuals")

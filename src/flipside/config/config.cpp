@@ -236,6 +236,8 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("lr_warmup", t.lr_warmup, 0, 1e6, "steps of linear learning-rate warm-up");
   list.number("lr_decay", t.lr_decay, 0, 1, "last share of the steps, with linear decay to 0");
   list.number("ramp", t.ramp, 0, 1, "first share of the steps, over which penalties grow");
+  list.number("robust_ramp", t.robust_ramp, 0, 1,
+              "first share of all steps, over which robust_eps grows");
   list.number("identity_fraction", t.identity_fraction, 0, 0.95,
               "share of targets equal to the image's own class");
   list.number("ema_decay", t.ema_decay, 0, 0.99999, "averaging of the generator's weights");

@@ -124,6 +124,7 @@ struct TrainConfig {
   int64_t lr_warmup = 20;
   double lr_decay = 0.4;
   double ramp = 0.3;
+  double robust_ramp = 0.3;
   double identity_fraction = 0.3;
   double ema_decay = 0.99;
   int64_t validate_every = 500;

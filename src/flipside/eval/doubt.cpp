@@ -15,6 +15,7 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
 #include "flipside/eval/model_folder.h"
+#include "flipside/eval/robustness.h"
 #include "flipside/explain/explainer.h"
 
 namespace flipside {
@@ -24,6 +25,8 @@ constexpr double kBlur = 2.0;            // sigma in pixels of the networks' res
 constexpr double kNoiseDeviation = 0.1;  // in [0,1] units
 constexpr int kCrushedQuality = 10;      // of 100
 constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
+constexpr int64_t kAttackedViews =
+    200;  // images whose views are all attacked: eight times the work
 constexpr int64_t kErrorsToChooseBy = 5;
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 
@@ -65,6 +68,33 @@ Scored score_split(const Model& model, const ImageFolder& folder, Split split, i
                    const Change& change = {}) {
   EvalLoader loader(folder, split, model.config.data, batch);
   return score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model), change);
+}
+
+/// The same for as many images as `limit` at most, spread over the split.
+Scored score_spread(const Model& model, const ImageFolder& folder, const DoubtOptions& options,
+                    int64_t limit, const Change& change) {
+  const Batch all = spread_images(folder, model.config.data, options.split, limit);
+  const int64_t count = all.images.size(0);
+  const Tensor numbers = torch::arange(count, torch::kInt64);
+  int64_t place = 0;
+  const auto next = [&](Batch& batch) {
+    if (place >= count) return false;
+    const auto part = [&](const Tensor& whole) {
+      return whole.slice(0, place, place + options.batch);
+    };
+    batch = {part(all.images), part(all.labels), {}, part(numbers)};
+    place += options.batch;
+    return true;
+  };
+  return score_batches(next, all_scores(model), change);
+}
+
+/// What an attacker of all views at once attacks: their mean probabilities, as logits.
+Victim view_victim(const Model& model) {
+  constexpr double kLeast = 1e-12;  // keeps the logarithm's gradient finite
+  return {
+      [&model](const Tensor& images) { return view_probs(model, images).clamp_min(kLeast).log(); },
+      model.num_classes(), /*rejects=*/false};
 }
 
 /// The least of the values that the share `share` of them does not exceed.
@@ -175,6 +205,10 @@ class Measurement {
     add(name, how, score_split(model_, folder_, options_.split, options_.batch, change));
   }
 
+  void add_spread(const std::string& name, const std::string& how, const Change& change) {
+    add(name, how, score_spread(model_, folder_, options_, kAttackedViews, change));
+  }
+
   void add_foreign() {
     ForeignLoader loader(options_.foreign, model_.config.data.size, results_.images,
                          options_.batch);
@@ -239,6 +273,9 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
         "counterfactual", "of the image, towards the default target",
         [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
   }
+  const Victim views = view_victim(model);
+  measurement.add_spread("attacked, all views", bound + " on the mean probabilities of all views",
+                         [&](const Batch& b) { return attacked(views, b, options); });
   measurement.add_strange("blurred", fmt::format("Gaussian, sigma {} pixels", kBlur),
                           [](const Batch& b) { return blurred(b.images); });
   measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),

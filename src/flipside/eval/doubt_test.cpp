@@ -80,9 +80,10 @@ TEST_F(DoubtTest, AgreesWithASlowLoop) {
     EXPECT_EQ(kind.images, kind.name == "foreign" ? 5 : 2 * kPerClass);
   }
   EXPECT_EQ(kinds, (std::vector<std::string>{"attacked", "attacked, adaptive", "counterfactual",
-                                             "blurred", "noisy", "jpeg", "foreign"}));
+                                             "attacked, all views", "blurred", "noisy", "jpeg",
+                                             "foreign"}));
   const auto json = nlohmann::json::parse(to_json(results));
-  EXPECT_EQ(json["strange"].size(), 7u);
+  EXPECT_EQ(json["strange"].size(), 8u);
   EXPECT_NE(to_text(results).find("fake_logit"), std::string::npos);
 }
 
@@ -134,7 +135,7 @@ TEST_F(DoubtTest, TheRuleOfAModelWithoutErrorsIsThatOfItsSoftmax) {
 TEST_F(DoubtTest, ClassifiersAreMeasuredToo) {
   const Model model = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
   const DoubtResults results = measure_doubt(model, scan(model), {});
-  EXPECT_EQ(results.strange.size(), 4u);
+  EXPECT_EQ(results.strange.size(), 5u);
   EXPECT_EQ(results.scores.front().score, "max_softmax");
 }
 

@@ -6,6 +6,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/explain/explainer.h"
+#include "flipside/explain/views.h"
 
 namespace flipside {
 namespace {
@@ -35,6 +36,33 @@ void add_class_scores(DoubtScores& scores, std::vector<Tensor>& columns) {
   add("entropy", -(probs * log_probs).nan_to_num(0.0).sum(/*dim=*/1));
   add("margin", 1 - (sorted.select(1, 0) - sorted.select(1, 1)));
   add("energy", -scores.logits.logsumexp(/*dim=*/1));
+}
+
+Tensor discriminator_logits(const Model& model, const Tensor& x) {
+  Discriminator discriminator = model.discriminator;
+  return discriminator->forward(x);
+}
+
+/// The scores of one pass over images that are where the networks are.
+DoubtScores single_view_scores(const Model& model, const Tensor& x) {
+  Tensor head;
+  if (model.config.model.kind == ModelKind::kCounterfactual) {
+    Generator generator = model.generator;
+    head = generator->classify(x).softmax(/*dim=*/1);
+  }
+  return answer_scores(model, discriminator_logits(model, x), head);
+}
+
+bool has_views(const Model& model) { return views_of(model.config, /*square=*/true).size() > 1; }
+
+void add_column(DoubtScores& scores, const char* name, const Tensor& column) {
+  scores.names.push_back(name);
+  scores.values = torch::cat({scores.values, column.unsqueeze(1)}, /*dim=*/1);
+}
+
+void add_views(DoubtScores& scores, const Model& model, const Tensor& x) {
+  if (has_views(model))
+    add_column(scores, kViewsScore, views_score(model, x, scores.logits.argmax(/*dim=*/1)));
 }
 
 }  // namespace
@@ -73,31 +101,52 @@ DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor
 DoubtScores answer_scores(const Model& model, const Tensor& images) {
   torch::NoGradGuard no_grad;
   const Tensor x = network_images(model, images);
-  Discriminator discriminator = model.discriminator;
-  Tensor head;
-  if (model.config.model.kind == ModelKind::kCounterfactual) {
-    Generator generator = model.generator;
-    head = generator->classify(x).softmax(/*dim=*/1);
+  DoubtScores scores = single_view_scores(model, x);
+  add_views(scores, model, x);
+  return scores;
+}
+
+Tensor answer_score(const Model& model, const Tensor& images, const std::string& name) {
+  torch::NoGradGuard no_grad;
+  const Tensor x = network_images(model, images);
+  if (name != kViewsScore) return single_view_scores(model, x).at(name);
+  const Tensor logits = discriminator_logits(model, x).slice(1, 0, model.num_classes());
+  return views_score(model, x, logits.argmax(/*dim=*/1));
+}
+
+Tensor view_probs(const Model& model, const Tensor& images) {
+  const Tensor x = network_images(model, images);
+  Tensor sum;
+  for (const View& view : views_of(model.config, x.size(2) == x.size(3))) {
+    const Tensor logits = discriminator_logits(model, view.of(x).contiguous(kChannelsLast));
+    const Tensor probs = logits.slice(1, 0, model.num_classes()).softmax(/*dim=*/1);
+    sum = sum.defined() ? sum + probs : probs;
   }
-  return answer_scores(model, discriminator->forward(x), head);
+  return sum / sum.detach().sum(/*dim=*/1, /*keepdim=*/true);
+}
+
+Tensor views_score(const Model& model, const Tensor& images, const Tensor& predicted) {
+  torch::NoGradGuard no_grad;
+  // 1 - p as the sum of the others, which keeps its digits near 0.
+  return host(view_probs(model, images))
+      .scatter(/*dim=*/1, predicted.cpu().unsqueeze(1), 0.0)
+      .sum(/*dim=*/1);
 }
 
 DoubtScores doubt_scores(const Model& model, const Tensor& images) {
   torch::NoGradGuard no_grad;
   if (model.config.model.kind != ModelKind::kCounterfactual) return answer_scores(model, images);
   const Tensor x = network_images(model, images);
-  Discriminator discriminator = model.discriminator;
+  const Tensor logits = discriminator_logits(model, x);
   Generator generator = model.generator;
-  const Tensor logits = discriminator->forward(x);
   const Tensor probs = class_probs(logits).cpu();
   const Tensor target = Explainer(model).default_targets(probs).to(x.device());
   const Tensor predicted = probs.argmax(/*dim=*/1).to(x.device());
   const GeneratorResult there = generator->forward(x, target);
   const Tensor back = generator->forward(there.counterfactual, predicted).counterfactual;
   DoubtScores scores = answer_scores(model, logits, there.class_logits.softmax(/*dim=*/1));
-  scores.names.push_back("cycle_error");
-  scores.values = torch::cat(
-      {scores.values, host((back - x).abs().flatten(1).mean(/*dim=*/1)).unsqueeze(1)}, /*dim=*/1);
+  add_views(scores, model, x);
+  add_column(scores, "cycle_error", host((back - x).abs().flatten(1).mean(/*dim=*/1)));
   return scores;
 }
 

@@ -17,6 +17,7 @@ TEST(DoubtScores, AgreeWithASlowLoop) {
   for (const FakeHead head : {FakeHead::kSoftmax, FakeHead::kFactorised}) {
     Model model = lively_model({"a", "b", "good"}, 2);
     model.config.model.fake_head = head;
+    model.config.explain.average_views = true;
     torch::manual_seed(5);
     const Tensor images = torch::rand({7, 3, 16, 16});
     const DoubtScores scores = doubt_scores(model, images);
@@ -45,7 +46,8 @@ TEST(DoubtScores, AgreeWithASlowLoop) {
       const double fake =
           head == FakeHead::kSoftmax ? std::exp(f) / (sum + std::exp(f)) : 1 / (1 + std::exp(-f));
       const Explanation there = explainer.explain(x);
-      const Tensor back = generator->forward(there.counterfactual, there.predicted).counterfactual;
+      const Tensor changed = generator->forward(x, there.target).counterfactual;  // one view
+      const Tensor back = generator->forward(changed, there.predicted).counterfactual;
       const auto near = [&](const char* name, double expected) {
         EXPECT_NEAR(scores.at(name)[i].item<double>(), expected, 1e-4 * (1 + std::abs(expected)))
             << name;
@@ -58,15 +60,30 @@ TEST(DoubtScores, AgreeWithASlowLoop) {
       near("fake_logit", f);
       near("joint", 1 - largest * (1 - fake));
       near("disagreement", variation);
+      double believed = 0;
+      for (int64_t view = 0; view < 8; ++view) {
+        const Tensor facing = view < 4 ? x : x.flip({3});
+        const Tensor seen = facing.rot90(view % 4, {2, 3});
+        const Tensor answers = discriminator->forward(seen)[0].to(torch::kDouble);
+        believed += answers.slice(0, 0, 3).softmax(0)[p.argmax()].item<double>() / 8;
+      }
+      near("views", 1 - believed);
       near("cycle_error", (back - x).abs().mean().item<double>());
     }
   }
 }
 
 TEST(DoubtScores, ClassifiersHaveThoseOfTheirClasses) {
-  const Model classifier = small_model({"bad", "good"}, 1, ModelKind::kClassifier);
-  const DoubtScores scores = doubt_scores(classifier, torch::rand({2, 3, 16, 16}));
-  EXPECT_EQ(scores.names, (std::vector<std::string>{"max_softmax", "entropy", "margin", "energy"}));
+  Model classifier = small_model({"bad", "good"}, 1, ModelKind::kClassifier);
+  const Tensor images = torch::rand({2, 3, 16, 16});
+  const auto single = doubt_scores(classifier, images).names;
+  EXPECT_EQ(single, (std::vector<std::string>{"max_softmax", "entropy", "margin", "energy"}));
+  classifier.config.explain.average_views = true;
+  const DoubtScores scores = doubt_scores(classifier, images);
+  for (const auto& name : scores.names)
+    EXPECT_TRUE(torch::equal(answer_score(classifier, images, name), scores.at(name))) << name;
+  EXPECT_EQ(scores.names,
+            (std::vector<std::string>{"max_softmax", "entropy", "margin", "energy", "views"}));
   EXPECT_NE(message_of(ErrorCode::kArgument, [&] { scores.at("fakeness"); }), "");
   const Model segmenter = small_model({"bad", "good"}, 1, ModelKind::kSegmenter);
   EXPECT_NE(message_of(ErrorCode::kArgument,

@@ -231,6 +231,7 @@ Model load_model(const fs::path& path, at::Device device) {
   Model model = load_checkpoint(path).model;
   model.to(device);
   model.eval();
+  model.freeze();
   return model;
 }
 

@@ -55,6 +55,12 @@ void Model::eval() {
   for_each_network(*this, [](const char*, torch::nn::Module& network) { network.eval(); });
 }
 
+void Model::freeze() {
+  for_each_network(*this, [](const char*, torch::nn::Module& network) {
+    for (auto& parameter : network.parameters()) parameter.set_requires_grad(false);
+  });
+}
+
 void Model::to(at::Device device) {
   for_each_network(*this,
                    [device](const char*, torch::nn::Module& network) { network.to(device); });

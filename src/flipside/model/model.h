@@ -67,6 +67,8 @@ struct Model {
   }
   void eval();
   void train();
+  /// No gradients of its weights from now on: attacks and attributions want the images' alone.
+  void freeze();
   /// Moves every network; whoever holds one holds the moved one.
   void to(at::Device device);
   /// Where its networks are.
@@ -103,7 +105,7 @@ struct Checkpoint {
 /// of the whole file is stored), of another version, of the wrong shape. `path` is the file, or a
 /// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
 Checkpoint load_checkpoint(const fs::path& path);
-/// The model alone, in evaluation mode, on `device`.
+/// The model alone, in evaluation mode, on `device`, its weights without gradients.
 Model load_model(const fs::path& path, at::Device device = at::kCPU);
 
 }  // namespace flipside

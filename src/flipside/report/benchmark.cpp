@@ -151,11 +151,15 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
   const fs::path& run = grid_run.folder;
   const int64_t maps = num_maps(benchmark, grid_run.method.name);
   const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
-  const Json asked{{"split", to_string(benchmark.split)},
-                   {"judge", benchmark.judge.name},
-                   {"maps", maps},
-                   {"attacked", benchmark.attacked},
-                   {"doubt", benchmark.doubt}};
+  Json asked{{"split", to_string(benchmark.split)},
+             {"judge", benchmark.judge.name},
+             {"maps", maps},
+             {"attacked", benchmark.attacked},
+             {"doubt", benchmark.doubt}};
+  if (benchmark.attacked > 0) {
+    asked["attack_steps"] = benchmark.attacks.steps;
+    asked["attack_queries"] = benchmark.attacks.queries;
+  }
   if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint)) {
     Json stored = Json::parse(read_file(file));
     if (stored.value("asked", Json()) == asked) return stored;

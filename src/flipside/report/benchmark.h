@@ -37,8 +37,9 @@ struct Benchmark {
 /// `judge` (a method's name; it is trained once and judges the others) and `maps` (0; so many
 /// images of each split, on whose masks the attribution methods are compared, `compare_methods`),
 /// `maps_of` (all; names of methods with commas between: a frozen classifier has the maps of any),
-/// `attacked` (0; so many images of the split are attacked by the suite at 1, 2, 4 and 8 / 255) and
-/// `doubt` (false; `measure_doubt`).
+/// `attacked` (0; so many images of the split are attacked by the suite at 1, 2, 4 and 8 / 255),
+/// `attack_steps` and `attack_queries` (those of `SuiteOptions`) and `doubt` (false;
+/// `measure_doubt`).
 /// `[common]` has options of `train` for all, and every other section is a method of that name with
 /// options of its own. In both, `config = "FILE"` (relative to this file) is read first. Throws
 /// `Error(kConfig)` naming file and key.

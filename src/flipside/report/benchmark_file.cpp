@@ -66,12 +66,13 @@ Split split_named(const std::string& name, const fs::path& file) {
        file.string(), name);
 }
 
-int64_t count_of(const std::string& key, const std::string& text, const fs::path& file) {
+int64_t count_of(const std::string& key, const std::string& text, const fs::path& file,
+                 int64_t least = 0) {
   int64_t count = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error != std::errc() || end != text.data() + text.size() || count < 0)
-    fail(ErrorCode::kConfig, "{}: benchmark.{} = {}: must be a whole number >= 0", file.string(),
-         key, text);
+  if (error != std::errc() || end != text.data() + text.size() || count < least)
+    fail(ErrorCode::kConfig, "{}: benchmark.{} = {}: must be a whole number >= {}", file.string(),
+         key, text, least);
   return count;
 }
 
@@ -97,6 +98,10 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
     benchmark.maps_of = names_in(value);
   } else if (key == "attacked") {
     benchmark.attacked = count_of(key, value, file);
+  } else if (key == "attack_steps") {
+    benchmark.attacks.steps = count_of(key, value, file, /*least=*/1);
+  } else if (key == "attack_queries") {
+    benchmark.attacks.queries = count_of(key, value, file, /*least=*/1);
   } else if (key == "doubt") {
     if (value != "true" && value != "false")
       fail(ErrorCode::kConfig, "{}: benchmark.doubt = {}: must be true or false", file.string(),
@@ -104,7 +109,8 @@ void set(Benchmark& benchmark, const std::string& key, const std::string& value,
     benchmark.doubt = value == "true";
   } else {
     fail(ErrorCode::kConfig, "{}: unknown key benchmark.{}; did you mean {}?", file.string(), key,
-         nearest_name(key, {"data", "split", "judge", "maps", "maps_of", "attacked", "doubt"}));
+         nearest_name(key, {"data", "split", "judge", "maps", "maps_of", "attacked", "attack_steps",
+                            "attack_queries", "doubt"}));
   }
 }
 

@@ -193,12 +193,14 @@ TEST_F(BenchmarkTest, ARunInOtherHandsIsLeftAlone) {
 
 TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
   atomic_write(file_,
-               "[benchmark]\nattacked = 3\ndoubt = true\n" + kGrid.substr(kGrid.find('\n') + 1));
+               "[benchmark]\nattacked = 3\nattack_steps = 4\nattack_queries = 5\ndoubt = true\n" +
+                   kGrid.substr(kGrid.find('\n') + 1));
   const fs::path out = root_ / "out";
   Benchmark benchmark = load_benchmark(file_);
   ASSERT_EQ(benchmark.attacks.eps.size(), 4u);
+  EXPECT_EQ(benchmark.attacks.steps, 4);
+  EXPECT_EQ(benchmark.attacks.queries, 5);
   benchmark.attacks.eps = {4 / 255.0, 1.0};
-  benchmark.attacks.steps = benchmark.attacks.queries = 4;
   run_benchmark(benchmark, /*seeds=*/1, out);
   const Json json = Json::parse(read_file(out / "benchmark.json"));
   for (const std::string name : {"ours", "ordinary"}) {

@@ -37,6 +37,10 @@ double Schedule::penalty_factor(int64_t step) const {
   return linear_rise(step - warmup_, config_.ramp * static_cast<double>(config_.steps));
 }
 
+double Schedule::bound_factor(int64_t step) const {
+  return linear_rise(step, config_.robust_ramp * static_cast<double>(total_steps()));
+}
+
 bool Schedule::settled(int64_t step) const {
   const bool decays = config_.lr_decay > 0;
   const bool is_last = after_ == 0 || phase(step) == Phase::kAfter;

@@ -33,6 +33,10 @@ class Schedule {
   double generator_lr_factor(int64_t step) const;
   /// Factor on the penalties (5) in [0,1]: grows linearly over the first `ramp` of the joint steps.
   double penalty_factor(int64_t step) const;
+  /// Factor on the bound of robust training in [0,1]: grows linearly over the first `robust_ramp`
+  /// of all steps. Attacked at full strength from the start, a network may learn to answer by
+  /// chance.
+  double bound_factor(int64_t step) const;
   /// True in the last phase once the penalties have their full weight and the learning rate has
   /// fallen to half (where it falls at all). Only such models can be "best": accuracy and flip rate
   /// peak long before the counterfactuals have become small and exact.

@@ -42,6 +42,17 @@ TEST(Schedule, PenaltiesGrowToTheirFullWeight) {
   EXPECT_DOUBLE_EQ(schedule.penalty_factor(29), 1.0);
 }
 
+TEST(Schedule, BoundGrowsOverAllSteps) {
+  TrainConfig config = hundred_steps();
+  config.robust_ramp = 0.5;
+  const Schedule schedule(config, true);
+  EXPECT_DOUBLE_EQ(schedule.bound_factor(10), 0.2);  // of 110 steps, 55 to grow in
+  EXPECT_DOUBLE_EQ(schedule.bound_factor(54), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.bound_factor(109), 1.0);
+  config.robust_ramp = 0;
+  EXPECT_DOUBLE_EQ(Schedule(config, true).bound_factor(0), 1.0);
+}
+
 TEST(Schedule, OnlySettledModelsCanBeBest) {
   const Schedule schedule(hundred_steps(), true);
   EXPECT_FALSE(schedule.settled(60));

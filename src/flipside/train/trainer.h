@@ -126,7 +126,10 @@ class Trainer {
   }
   /// The same for `count` images of the whole batch from `first` on.
   std::vector<Rng> streams_for(int64_t first, int64_t count, Rng& rng) const;
-  ThreatModel robust_threat() const { return {Norm::kLinf, config_.loss.robust_eps / 255.0}; }
+  /// The bound of this step's attacks.
+  ThreatModel robust_threat() const {
+    return {Norm::kLinf, schedule_.bound_factor(step_) * config_.loss.robust_eps / 255.0};
+  }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
 

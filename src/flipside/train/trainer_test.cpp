@@ -178,6 +178,7 @@ TEST(Trainer, AttackedCounterfactualsAreHarder) {
     config.model.fake_head = FakeHead::kFactorised;
     config.loss.robust_cf_fraction = fraction;
     config.loss.robust_eps = 16;
+    config.train.robust_ramp = 0;
     config.train.discriminator_warmup = 0;
     return value_of(make(config)->step(square_batch(0)), "D");
   };
