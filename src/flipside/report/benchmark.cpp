@@ -7,6 +7,7 @@
 #include <numeric>
 #include <optional>
 
+#include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
@@ -164,6 +165,8 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
     Json stored = Json::parse(read_file(file));
     if (stored.value("asked", Json()) == asked) return stored;
   }
+  // Measuring shares the machine as training does, also where the training was done before.
+  configure_runtime(static_cast<int>(grid_run.method.config.train.threads));
   const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
   const ImageFolder folder = scan_for_model(benchmark.data, model);
   EvaluateOptions options;
