@@ -89,24 +89,21 @@ struct Work {
   double greater = 0;  ///< the bound whose survivors need no attack here; 0: none
 };
 
-/// PGD from bound to bound, on every image. Then the others from the greatest bound down, each
-/// bound on what the greater one has broken: on a model that withstands much, a third of the work.
+/// PGD from bound to bound, on every image; then the others from the greatest bound down, each
+/// bound on what the greater one has broken.
 std::vector<Work> work_of(const SuiteOptions& options, int64_t num_logits, int64_t num_classes) {
-  std::vector<Work> pgd, others;
-  const auto& bounds = options.eps;
   const auto attacks = suite_attacks(num_logits, num_classes);
-  for (size_t i = 0; i < bounds.size(); ++i) {
-    const size_t down = bounds.size() - 1 - i;
-    const bool is_greatest = down + 1 == bounds.size() || options.alone;
-    for (const auto& attack : attacks) {
-      if (is_pgd(attack))
-        pgd.push_back({bounds[i], attack, /*alone=*/true});
-      else
-        others.push_back({bounds[down], attack, options.alone, is_greatest ? 0 : bounds[down + 1]});
-    }
+  std::vector<Work> works;
+  for (const double eps : options.eps)
+    for (const auto& attack : attacks)
+      if (is_pgd(attack)) works.push_back({eps, attack, /*alone=*/true});
+  double greater = 0;
+  for (auto eps = options.eps.rbegin(); eps != options.eps.rend(); ++eps) {
+    for (const auto& attack : attacks)
+      if (!is_pgd(attack)) works.push_back({*eps, attack, options.alone, greater});
+    if (!options.alone) greater = *eps;
   }
-  pgd.insert(pgd.end(), others.begin(), others.end());
-  return pgd;
+  return works;
 }
 
 /// The stage of this work in the record, begun there if it is new: images on which the judge is
@@ -118,12 +115,13 @@ size_t find_stage(SuiteRecord& record, const Work& work) {
   Stage stage{work.eps, work.attack, work.alone,
               work.alone ? record.clean : record.worst(work.eps)};
   const std::vector<int64_t> beyond = record.worst(work.greater);
-  const auto is_bad = [&](int64_t answer, size_t image, int least) {
-    return badness(answer, record.labels[image], record.num_classes) >= least;
+  const auto bad = [&](int64_t answer, size_t image) {
+    return badness(answer, record.labels[image], record.num_classes);
   };
   for (size_t i = 0; i < stage.answers.size(); ++i) {
-    const bool survives = work.greater > 0 && !is_bad(beyond[i], i, 1);
-    if (!is_bad(stage.answers[i], i, 2) && !survives) stage.answers[i] = kPending;
+    const bool is_broken = bad(stage.answers[i], i) == 2;
+    const bool survives = work.greater > 0 && bad(beyond[i], i) == 0;
+    if (!is_broken && !survives) stage.answers[i] = kPending;
   }
   record.stages.push_back(std::move(stage));
   return record.stages.size() - 1;

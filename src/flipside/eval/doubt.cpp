@@ -25,8 +25,7 @@ constexpr double kBlur = 2.0;            // sigma in pixels of the networks' res
 constexpr double kNoiseDeviation = 0.1;  // in [0,1] units
 constexpr int kCrushedQuality = 10;      // of 100
 constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
-constexpr int64_t kAttackedViews =
-    200;  // images whose views are all attacked: eight times the work
+constexpr int64_t kAttackedViews = 200;  // images, as attacking every view is much work
 constexpr int64_t kErrorsToChooseBy = 5;
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 

@@ -19,7 +19,7 @@ struct DoubtQuality {
   std::vector<double> risks;  ///< risk when 1, 2, .., N images are answered
 };
 
-/// One score as a detector of one kind of strange image, against the same images clean.
+/// One score as a detector of one kind of strange image, against the clean images of the split.
 struct StrangeQuality {
   std::string score;
   double auroc = 0, fpr95 = 0;

@@ -312,7 +312,7 @@ std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images,
                                      const ProcessGroup& group) {
   const auto answers = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
     std::vector<Tensor> found{real_class_probs(model, own)};
-    if (model.doubt_rule) found.push_back(answer_score(model, own, model.doubt_rule->score));
+    if (model.doubt_rule) found.push_back(answer_score(model, model.doubt_rule->score, own));
     return found;
   });
   return {answers[0], model.doubt_rule ? answers[1] : Tensor()};

@@ -110,12 +110,8 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets)
   result.counterfactual = to_cpu(counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
-  if (model_.doubt_rule) {
-    const std::string& score = model_.doubt_rule->score;
-    result.doubt = score == kViewsScore
-                       ? views_score(model_, x, result.predicted)
-                       : answer_scores(model_, logits, result.head_probs).at(score);
-  }
+  if (model_.doubt_rule)
+    result.doubt = answer_score(model_, model_.doubt_rule->score, x, logits, result.head_probs);
   result.saliency = to_cpu(saliency_map(x, counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =

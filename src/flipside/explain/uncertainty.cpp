@@ -11,6 +11,8 @@
 namespace flipside {
 namespace {
 
+constexpr const char* kViewsScore = "views";  // the one that needs passes over the image's views
+
 Tensor host(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat64); }
 
 /// Images where the model's networks are, as they take them.
@@ -43,14 +45,12 @@ Tensor discriminator_logits(const Model& model, const Tensor& x) {
   return discriminator->forward(x);
 }
 
-/// The scores of one pass over images that are where the networks are.
-DoubtScores single_view_scores(const Model& model, const Tensor& x) {
-  Tensor head;
-  if (model.config.model.kind == ModelKind::kCounterfactual) {
-    Generator generator = model.generator;
-    head = generator->classify(x).softmax(/*dim=*/1);
-  }
-  return answer_scores(model, discriminator_logits(model, x), head);
+/// The generator's head's probabilities of images that are where the networks are; undefined
+/// without a generator.
+Tensor head_probs_of(const Model& model, const Tensor& x) {
+  if (model.config.model.kind != ModelKind::kCounterfactual) return {};
+  Generator generator = model.generator;
+  return generator->classify(x).softmax(/*dim=*/1);
 }
 
 bool has_views(const Model& model) { return views_of(model.config, /*square=*/true).size() > 1; }
@@ -58,6 +58,15 @@ bool has_views(const Model& model) { return views_of(model.config, /*square=*/tr
 void add_column(DoubtScores& scores, const char* name, const Tensor& column) {
   scores.names.push_back(name);
   scores.values = torch::cat({scores.values, column.unsqueeze(1)}, /*dim=*/1);
+}
+
+/// How little the views together believe `predicted` [N]: [N] float64.
+Tensor views_score(const Model& model, const Tensor& images, const Tensor& predicted) {
+  torch::NoGradGuard no_grad;
+  // 1 - p as the sum of the others, which keeps its digits near 0.
+  return host(view_probs(model, images))
+      .scatter(/*dim=*/1, predicted.cpu().unsqueeze(1), 0.0)
+      .sum(/*dim=*/1);
 }
 
 void add_views(DoubtScores& scores, const Model& model, const Tensor& x) {
@@ -101,36 +110,33 @@ DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor
 DoubtScores answer_scores(const Model& model, const Tensor& images) {
   torch::NoGradGuard no_grad;
   const Tensor x = network_images(model, images);
-  DoubtScores scores = single_view_scores(model, x);
+  DoubtScores scores =
+      answer_scores(model, discriminator_logits(model, x), head_probs_of(model, x));
   add_views(scores, model, x);
   return scores;
 }
 
-Tensor answer_score(const Model& model, const Tensor& images, const std::string& name) {
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& images,
+                    const Tensor& logits, const Tensor& head_probs) {
+  if (name != kViewsScore) return answer_scores(model, logits, head_probs).at(name);
+  return views_score(model, images, logits.slice(1, 0, model.num_classes()).argmax(/*dim=*/1));
+}
+
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& images) {
   torch::NoGradGuard no_grad;
   const Tensor x = network_images(model, images);
-  if (name != kViewsScore) return single_view_scores(model, x).at(name);
-  const Tensor logits = discriminator_logits(model, x).slice(1, 0, model.num_classes());
-  return views_score(model, x, logits.argmax(/*dim=*/1));
+  return answer_score(model, name, x, discriminator_logits(model, x), head_probs_of(model, x));
 }
 
 Tensor view_probs(const Model& model, const Tensor& images) {
   const Tensor x = network_images(model, images);
-  Tensor sum;
-  for (const View& view : views_of(model.config, x.size(2) == x.size(3))) {
-    const Tensor logits = discriminator_logits(model, view.of(x).contiguous(kChannelsLast));
-    const Tensor probs = logits.slice(1, 0, model.num_classes()).softmax(/*dim=*/1);
-    sum = sum.defined() ? sum + probs : probs;
-  }
-  return sum / sum.detach().sum(/*dim=*/1, /*keepdim=*/true);
-}
-
-Tensor views_score(const Model& model, const Tensor& images, const Tensor& predicted) {
-  torch::NoGradGuard no_grad;
-  // 1 - p as the sum of the others, which keeps its digits near 0.
-  return host(view_probs(model, images))
-      .scatter(/*dim=*/1, predicted.cpu().unsqueeze(1), 0.0)
-      .sum(/*dim=*/1);
+  const auto views = views_of(model.config, x.size(2) == x.size(3));
+  // Answers as maps of one pixel, which lie alike in every view.
+  const Tensor mean = mean_over_views(views, x, [&](const Tensor& seen) {
+    const Tensor logits = discriminator_logits(model, seen).slice(1, 0, model.num_classes());
+    return logits.softmax(/*dim=*/1).unsqueeze(2).unsqueeze(3);
+  });
+  return mean.flatten(/*start_dim=*/1);
 }
 
 DoubtScores doubt_scores(const Model& model, const Tensor& images) {

@@ -23,21 +23,20 @@ struct DoubtScores {
 DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor& head_probs);
 /// All but cycle_error, from images [N,3,H,W] in [0,1]; `Error(kArgument)` for a segmenter.
 DoubtScores answer_scores(const Model& model, const Tensor& images);
-/// One of them, [N], by no more passes than it needs.
-Tensor answer_score(const Model& model, const Tensor& images, const std::string& name);
+/// One of them, [N] float64, from images where the networks are and what these have said of them.
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& images,
+                    const Tensor& logits, const Tensor& head_probs);
+/// The same from images alone.
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& images);
 
 /// All scores of images [N,3,H,W] in [0,1]. Every model with classes gives max_softmax, entropy,
 /// margin, energy and, where it averages over views, views; a counterfactual model also fakeness,
 /// fake_logit, joint, disagreement and cycle_error. `Error(kArgument)` for a segmenter.
 DoubtScores doubt_scores(const Model& model, const Tensor& images);
 
-/// The score whose passes over the image's views no other needs.
-inline constexpr const char* kViewsScore = "views";
 /// The mean of D's class probabilities over the model's views, [N,K], where the networks are;
 /// differentiable in the images [N,3,H,W].
 Tensor view_probs(const Model& model, const Tensor& images);
-/// views, [N] float64: how little the views together believe `predicted` [N].
-Tensor views_score(const Model& model, const Tensor& images, const Tensor& predicted);
 
 /// Logistic regression from scores to the probability that the answer is wrong: one number out of
 /// many. It counts for something only if it was fitted on other data than it is judged on.

@@ -81,7 +81,7 @@ TEST(DoubtScores, ClassifiersHaveThoseOfTheirClasses) {
   classifier.config.explain.average_views = true;
   const DoubtScores scores = doubt_scores(classifier, images);
   for (const auto& name : scores.names)
-    EXPECT_TRUE(torch::equal(answer_score(classifier, images, name), scores.at(name))) << name;
+    EXPECT_TRUE(torch::equal(answer_score(classifier, name, images), scores.at(name))) << name;
   EXPECT_EQ(scores.names,
             (std::vector<std::string>{"max_softmax", "entropy", "margin", "energy", "views"}));
   EXPECT_NE(message_of(ErrorCode::kArgument, [&] { scores.at("fakeness"); }), "");
