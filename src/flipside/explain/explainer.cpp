@@ -61,11 +61,11 @@ Tensor Explainer::default_targets(const Tensor& probs) const {
                       torch::full_like(predicted, reference));
 }
 
-Explanation Explainer::explain(const Tensor& images, const Tensor& targets) const {
+Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effort effort) const {
   check_images(images, model_.generator->stride());
   if (images.size(0) == 0) fail(ErrorCode::kArgument, "explain: no images; give at least one");
   if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
-  if (group_.is_alone()) return explain_here(images, targets);
+  if (group_.is_alone()) return explain_here(images, targets, effort);
 
   std::vector<Tensor Explanation::*> fields{
       &Explanation::probs,     &Explanation::fakeness,
@@ -76,7 +76,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   if (model_.doubt_rule) fields.push_back(&Explanation::doubt);
   const auto shared = group_.in_shares(images, [&](const Tensor& own, const Tensor& rows) {
     const Explanation part =
-        explain_here(own, targets.defined() ? targets.index_select(0, rows) : Tensor());
+        explain_here(own, targets.defined() ? targets.index_select(0, rows) : Tensor(), effort);
     std::vector<Tensor> values;
     for (const auto field : fields) values.push_back(part.*field);
     return values;
@@ -86,7 +86,8 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets) cons
   return whole;
 }
 
-Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets) const {
+Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
+                                    Effort effort) const {
   torch::NoGradGuard no_grad;
   // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
   Generator generator = model_.generator;
@@ -98,7 +99,10 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets)
   const Tensor probs = class_probs(logits);
   const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
   const GeneratorResult made = generator->forward(x, target);
-  const Tensor counterfactual = averaged(made.counterfactual, x, target);
+  const Tensor chosen = effort == Effort::kAll ? torch::ones_like(target, torch::kBool)
+                                               : probs.argmax(/*dim=*/1) != model_.reference_class;
+  const Tensor counterfactual = averaged(
+      made.counterfactual, x, (chosen & (target == model_.reference_class)).nonzero().flatten());
   const Tensor counterfactual_logits = discriminator->forward(counterfactual);
 
   Explanation result;
@@ -111,7 +115,7 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets)
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
   if (model_.doubt_rule)
-    result.doubt = answer_score(model_, model_.doubt_rule->score, x, logits, result.head_probs);
+    result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
   result.saliency = to_cpu(saliency_map(x, counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
@@ -120,15 +124,25 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets)
   return result;
 }
 
+Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
+                           const Tensor& head_probs) const {
+  Tensor doubt = torch::full({x.size(0)}, std::nan(""), torch::kFloat64);
+  if (rows.size(0) == 0) return doubt;
+  const Tensor here = rows.cpu();
+  return doubt.index_copy_(
+      0, here,
+      answer_score(model_, model_.doubt_rule->score, x.index_select(0, rows),
+                   logits.index_select(0, rows), head_probs.index_select(0, here)));
+}
+
 Tensor Explainer::averaged(const Tensor& counterfactual, const Tensor& x,
-                           const Tensor& target) const {
+                           const Tensor& rows) const {
   auto views = views_of(model_.config, x.size(2) == x.size(3));
   views.erase(views.begin());  // the image as it is, which has been seen
-  const Tensor rows = (target == model_.reference_class).nonzero().flatten();
   if (views.empty() || rows.size(0) == 0) return counterfactual;
   Generator generator = model_.generator;
   const Tensor others = mean_over_views(views, x.index_select(0, rows), [&](const Tensor& seen) {
-    const Tensor reference = torch::full({seen.size(0)}, model_.reference_class, target.options());
+    const Tensor reference = torch::full({seen.size(0)}, model_.reference_class, rows.options());
     return generator->forward(seen, reference).counterfactual;
   });
   const Tensor first = counterfactual.index_select(0, rows);

@@ -27,6 +27,14 @@ struct Explanation {
                                    ///< predicted
 };
 
+/// On which images the work is spent that takes all views (`views_of`): the mean counterfactual to
+/// the reference class, and a score of doubt that looks at them.
+enum class Effort {
+  kAll,
+  kDefects,  ///< those predicted as a defect: the others get a counterfactual of one view, and NaN
+             ///< for doubt
+};
+
 /// Whether the answer for image `row` is certain by the model's rule; true where it has none.
 bool is_certain(const Model& model, const Explanation& explanation, int64_t row);
 
@@ -44,7 +52,8 @@ class Explainer {
   /// `images` [N,3,H,W] in [0,1], sides multiples of the generator's stride. `targets` [N] int64
   /// in [0,K), or undefined: the reference class for images predicted as a defect, the most
   /// probable defect class for the others. Throws `Error(kArgument)` for wrong shapes or targets.
-  Explanation explain(const Tensor& images, const Tensor& targets = {}) const;
+  Explanation explain(const Tensor& images, const Tensor& targets = {},
+                      Effort effort = Effort::kAll) const;
 
   /// The targets that `explain` would choose: [N] int64 for class probabilities [N,K].
   Tensor default_targets(const Tensor& probs) const;
@@ -60,10 +69,14 @@ class Explainer {
   int64_t class_index(const std::string& name) const;
 
  private:
-  Explanation explain_here(const Tensor& images, const Tensor& targets) const;
-  /// `counterfactual` with what goes to the reference class averaged over the other views too:
-  /// there is one way to take a defect out. Of the many ways to put one in, the mean is none.
-  Tensor averaged(const Tensor& counterfactual, const Tensor& x, const Tensor& target) const;
+  Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
+  /// `counterfactual` of x with the images `rows` [M], which go to the reference class, averaged
+  /// over the other views too: there is one way to take a defect out. Of the many ways to put one
+  /// in, the mean is none.
+  Tensor averaged(const Tensor& counterfactual, const Tensor& x, const Tensor& rows) const;
+  /// `Explanation::doubt` of the images `rows` [M] of x; NaN of the others.
+  Tensor doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
+                  const Tensor& head_probs) const;
 
   Model model_;
   double sensitivity_;

@@ -119,13 +119,9 @@ class Collector {
   }
 
   /// Explains windows `first`.. of `count` towards `target`, and adds their maps and answers.
-  void explain(size_t first, size_t count, int64_t target) {
-    std::vector<Tensor> inputs;
-    for (size_t i = first; i < first + count; ++i)
-      inputs.push_back(to_tensor(canvas_.pixels(grid_.tiles()[i])));
-    const Tensor images = torch::stack(inputs).contiguous(kChannelsLast);
-    const Explanation answers = explainer_.explain(
-        images, torch::full({static_cast<int64_t>(count)}, target, torch::kInt64));
+  void explain(size_t first, size_t count, int64_t target, Effort effort) {
+    const Tensor images = windows(first, count);
+    const Explanation answers = ask(images, target, effort);
     for (size_t i = 0; i < count; ++i)
       add(first + i, images[static_cast<int64_t>(i)], answers, static_cast<int64_t>(i));
   }
@@ -133,7 +129,13 @@ class Collector {
   /// Forgets all maps and what became of the other windows, and changes the worst one to `target`.
   void change_only_worst(int64_t target) {
     clear_maps();
-    explain(result_.worst, 1, target);
+    explain(result_.worst, 1, target, Effort::kAll);
+  }
+
+  /// The worst window's answer with all that takes effort; the maps stay.
+  void complete_verdict(int64_t target) {
+    if (result_.predicted[result_.worst] == explainer_.model().reference_class)
+      result_.verdict = ask(windows(result_.worst, 1), target, Effort::kAll);
   }
 
   const Tensor& worst_probs() const { return result_.verdict.probs; }
@@ -156,6 +158,18 @@ class Collector {
   }
 
  private:
+  /// [count,3,side,side]
+  Tensor windows(size_t first, size_t count) const {
+    std::vector<Tensor> inputs;
+    for (size_t i = first; i < first + count; ++i)
+      inputs.push_back(to_tensor(canvas_.pixels(grid_.tiles()[i])));
+    return torch::stack(inputs).contiguous(kChannelsLast);
+  }
+
+  Explanation ask(const Tensor& images, int64_t target, Effort effort) const {
+    return explainer_.explain(images, torch::full({images.size(0)}, target, torch::kInt64), effort);
+  }
+
   void clear_maps() {
     const cv::Size size = canvas_.pixels.size();
     change_ = cv::Mat::zeros(size, CV_32FC3);
@@ -284,10 +298,13 @@ WindowedExplanation explain_in_windows(const Explainer& explainer, const cv::Mat
   const size_t count = grid.tiles().size();
   const auto batch = static_cast<size_t>(std::max<int64_t>(1, options.batch));
   for (size_t first = 0; first < count; first += batch)
-    collector.explain(first, std::min(batch, count - first), reference);
+    collector.explain(first, std::min(batch, count - first), reference, Effort::kDefects);
   int64_t target = options.target;
   if (target < 0) target = explainer.default_targets(collector.worst_probs()).item<int64_t>();
-  if (target != reference) collector.change_only_worst(target);
+  if (target == reference)
+    collector.complete_verdict(target);
+  else
+    collector.change_only_worst(target);
   WindowedExplanation result = collector.finish();
   result.scale = scale;
   result.mask_options = explainer.mask_options();

@@ -77,6 +77,8 @@ struct WindowedExplanation {
 /// The worst window is, among those predicted as a defect or else among all, the one of the lowest
 /// probability of the reference class. Towards the reference class every window's change is taken;
 /// towards a defect class that of the worst window alone, since one defect makes the image one.
+/// Only windows predicted as a defect are averaged over their views (`Effort::kDefects`): the mask
+/// takes nothing from the others.
 /// `verdict.counterfactual_probs` are those of the worst changed window. Throws `Error(kArgument)`
 /// for a side that is no multiple of the networks' stride.
 WindowedExplanation explain_in_windows(const Explainer& explainer, const cv::Mat& image,

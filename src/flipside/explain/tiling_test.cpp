@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "flipside/data/image_io.h"
@@ -200,6 +201,44 @@ TEST(ExplainInWindows, MarksNothingWhereNoWindowIsADefect) {
   EXPECT_EQ(cv::norm(e.evidence, cv::NORM_INF, near_defect == 0), 0);
   EXPECT_EQ(cv::countNonZero(e.evidence > e.saliency + 1e-6f), 0);
   EXPECT_EQ(any, e.verdict.predicted.item<int64_t>() == 0) << "the worst window decides";
+}
+
+TEST(ExplainInWindows, AveragesOverViewsWhereADefectIsPredicted) {
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.config.explain.average_views = true;
+  model.doubt_rule = DoubtRule{"views", 0.5, 0.9};
+  const Explainer explainer(model);
+  const cv::Mat image = pattern({61, 37}, 6);
+  const WindowedExplanation e = explain_in_windows(explainer, image, 1.0, {0, 4, /*target=*/1});
+  const TileGrid grid(image.size(), kSide, kSide / 4);
+  const Explanation all = explain_all(explainer, image, grid);
+  cv::Mat evidence = cv::Mat::zeros(image.size(), CV_32FC1);
+  for (size_t i = 0; i < grid.tiles().size(); ++i) {
+    const auto row = static_cast<int64_t>(i);
+    if (all.predicted[row].item<int64_t>() != 0) continue;
+    cv::Mat weights(kSide, kSide, CV_32FC1), part = evidence(grid.tiles()[i]);
+    const auto values = grid.weights(i);
+    std::copy(values.begin(), values.end(), weights.begin<float>());
+    part += weights.mul(to_float_map(all.saliency[row]));
+  }
+  EXPECT_GT(cv::norm(evidence, cv::NORM_INF), 0.01);
+  EXPECT_LT(largest_difference(e.evidence, evidence), 1e-4);
+  EXPECT_NEAR(e.verdict.doubt.item<double>(),
+              all.doubt[static_cast<int64_t>(e.worst)].item<double>(), 1e-4);
+}
+
+TEST(ExplainInWindows, AnImageWithoutDefectsHasADoubtToo) {
+  Model model = lively_model({"crack", "intact"}, 1);
+  {
+    torch::NoGradGuard no_grad;
+    model.discriminator->parameters().back().copy_(torch::tensor({-50.0f, 50.0f, 0.0f}));
+  }
+  model.doubt_rule = DoubtRule{"views", 0.5, 0.9};
+  const WindowedExplanation e =
+      explain_in_windows(Explainer(model), pattern({40, 30}, 3), 1.0, {0, 4, /*target=*/1});
+  EXPECT_EQ(e.verdict.predicted.item<int64_t>(), 1);
+  EXPECT_TRUE(std::isfinite(e.verdict.doubt.item<double>()));
+  EXPECT_EQ(cv::norm(e.evidence, cv::NORM_INF), 0);
 }
 
 TEST(ExplainInWindows, TakesEverySize) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "flipside/explain/explainer.h"
 #include "support/small_model.h"
 
@@ -96,6 +98,42 @@ TEST(Views, AnExplanationIsTheSlowMean) {
   const Explanation e = Explainer(model).explain(images, targets);
   EXPECT_TRUE(torch::allclose(e.counterfactual, mean, 1e-4, 1e-5));
   EXPECT_TRUE(torch::allclose(e.saliency, (mean - images).abs().mean(1, true), 1e-4, 1e-5));
+}
+
+TEST(Views, EffortOnDefectsAloneLeavesTheOthersWithOneView) {
+  Model model = lively_model({"bad", "good"}, 1);
+  model.doubt_rule = DoubtRule{"views", 0.5, 0.9};
+  torch::manual_seed(4);
+  const Tensor images = torch::rand({16, 3, 16, 16}), targets = torch::ones({16}, torch::kInt64);
+  {
+    torch::NoGradGuard no_grad;  // half of the images are to be defects
+    const Tensor logits = model.discriminator->forward(images);
+    model.discriminator->parameters().back()[0] -=
+        (logits.select(1, 0) - logits.select(1, 1)).median();
+  }
+  const Explanation single = Explainer(model).explain(images, targets);
+  model.config.explain.average_views = true;
+  const Explainer explainer(model);
+  const Explanation all = explainer.explain(images, targets);
+  const Explanation some = explainer.explain(images, targets, Effort::kDefects);
+  EXPECT_TRUE(all.doubt.isfinite().all().item<bool>());
+  int64_t defects = 0;
+  for (int64_t row = 0; row < images.size(0); ++row) {
+    const bool is_defect = all.predicted[row].item<int64_t>() == 0;
+    defects += is_defect ? 1 : 0;
+    const Explanation& expected = is_defect ? all : single;
+    EXPECT_TRUE(
+        torch::allclose(some.counterfactual[row], expected.counterfactual[row], 1e-4, 1e-5));
+    EXPECT_TRUE(torch::allclose(some.saliency[row], expected.saliency[row], 1e-4, 1e-5));
+    const double doubt = some.doubt[row].item<double>();
+    if (is_defect)
+      EXPECT_NEAR(doubt, all.doubt[row].item<double>(), 1e-4);
+    else
+      EXPECT_TRUE(std::isnan(doubt));
+  }
+  EXPECT_GT(defects, 0);
+  EXPECT_LT(defects, images.size(0));
+  EXPECT_TRUE(torch::equal(some.mask, all.mask));
 }
 
 }  // namespace
