@@ -163,31 +163,16 @@ Batch share_of(const Batch& all, const Shard& shard) {
           {}};
 }
 
-SuiteRecord attack_images(const Trial& trial, const Batch& images, const SuiteOptions& options,
-                          const StoredRecords& stored) {
-  const int64_t n = images.images.size(0);
-  int64_t num_logits = 0;
-  {
-    torch::NoGradGuard no_grad;
-    num_logits = trial.victim.logits(images.images.slice(0, 0, 1)).size(1);
-  }
-  const auto stages = static_cast<int64_t>(
-      options.eps.size() * suite_attacks(num_logits, trial.judge.num_classes).size());
-  Progress progress(trial.key, std::max<int64_t>(1, stages * n), "img");
-  SuiteRecord record =
-      run_suite(trial.victim, trial.judge, images.images, images.labels, options,
-                stored.load(trial), [&](const SuiteRecord& partial, int64_t count) {
-                  stored.save(trial, partial);
-                  const Stage& stage = partial.stages.back();
-                  progress.advance(count, fmt::format("{} eps {:.4g}", stage.attack, stage.eps));
-                });
-  progress.finish();
-  return record;
+SuiteRecord attack_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
+                         const StoredRecords& stored) {
+  return attack_with_progress(trial.key, trial.victim, trial.judge, images, options,
+                              stored.load(trial),
+                              [&](const SuiteRecord& partial) { stored.save(trial, partial); });
 }
 
 Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
                      const StoredRecords& stored) {
-  const SuiteRecord record = attack_images(trial, images, options, stored);
+  const SuiteRecord record = attack_trial(trial, images, options, stored);
   info("{}: looking for signs of hidden gradients", trial.key);
   return summarise_with_warnings(record, trial.name, trial.victim, images, options);
 }
@@ -244,7 +229,7 @@ void run_attack_command(AttackArguments arguments) {
   if (!arguments.shard.is_whole()) {
     arguments.suite.shard = arguments.shard;
     const Batch share = share_of(images, arguments.shard);
-    for (const auto& trial : trials) attack_images(trial, share, arguments.suite, stored);
+    for (const auto& trial : trials) attack_trial(trial, share, arguments.suite, stored);
     info("shard {}/{} is done; when all are, the same command without --shard reports on them",
          arguments.shard.index + 1, arguments.shard.count);
     return;

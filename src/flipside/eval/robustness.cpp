@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
 #include "flipside/core/error.h"
+#include "flipside/core/log.h"
 #include "flipside/eval/text_table.h"
 
 namespace flipside {
@@ -161,6 +163,30 @@ std::string to_text(const RobustnessReport& report) {
     for (const auto& warning : victim.warnings) text += "  WARNING: " + warning.text + "\n";
   }
   return text;
+}
+
+SuiteRecord attack_with_progress(const std::string& title, const Victim& victim,
+                                 const Victim& judge, const Batch& images,
+                                 const SuiteOptions& options, SuiteRecord record,
+                                 const std::function<void(const SuiteRecord&)>& save) {
+  const int64_t n = images.images.size(0);
+  int64_t num_logits = 0;
+  {
+    torch::NoGradGuard no_grad;
+    num_logits = victim.logits(images.images.slice(0, 0, 1)).size(1);
+  }
+  const auto stages = static_cast<int64_t>(options.eps.size() *
+                                           suite_attacks(num_logits, judge.num_classes).size());
+  Progress progress(title, std::max<int64_t>(1, stages * n), "img");
+  record =
+      run_suite(victim, judge, images.images, images.labels, options, std::move(record),
+                [&](const SuiteRecord& partial, int64_t count) {
+                  if (save) save(partial);
+                  const Stage& stage = partial.stages.back();
+                  progress.advance(count, fmt::format("{} eps {:.4g}", stage.attack, stage.eps));
+                });
+  progress.finish();
+  return record;
 }
 
 Robustness summarise_with_warnings(const SuiteRecord& record, const std::string& name,

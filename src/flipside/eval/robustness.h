@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,13 @@ struct Robustness {
 /// `Error(kData)` for a split without readable images.
 Batch spread_images(const ImageFolder& folder, const DataConfig& config, Split split,
                     int64_t limit);
+
+/// `run_suite` with a progress line; `save`, where given, is called with the record so far after
+/// every batch.
+SuiteRecord attack_with_progress(const std::string& title, const Victim& victim,
+                                 const Victim& judge, const Batch& images,
+                                 const SuiteOptions& options, SuiteRecord record = {},
+                                 const std::function<void(const SuiteRecord&)>& save = {});
 
 /// Scores of a finished record, at the bounds `eps`. NaN for no images.
 Robustness summarise(const SuiteRecord& record, const std::vector<double>& eps,

@@ -112,8 +112,8 @@ Json robustness_json(const Model& model, const ImageFolder& folder, const Benchm
       spread_images(folder, model.config.data, benchmark.split, benchmark.attacked);
   const SuiteOptions& options = benchmark.attacks;
   const auto add = [&](const std::string& name, const Victim& victim) {
-    info("benchmark: attacks, {}", name);
-    const SuiteRecord record = run_suite(victim, victim, images.images, images.labels, options);
+    const SuiteRecord record =
+        attack_with_progress("attacks, " + name, victim, victim, images, options);
     const Robustness found = summarise_with_warnings(record, name, victim, images, options);
     Json& json = victims[name];
     for (const auto& scores : found.scores) {
@@ -165,6 +165,7 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
     Json stored = Json::parse(read_file(file));
     if (stored.value("asked", Json()) == asked) return stored;
   }
+  info("benchmark: measures {}", run.string());
   // Measuring shares the machine as training does, also where the training was done before.
   configure_runtime(static_cast<int>(grid_run.method.config.train.threads));
   const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
