@@ -175,11 +175,7 @@ SuiteRecord run_suite(
     const std::function<void(const SuiteRecord& record, int64_t images)>& on_batch) {
   check_input(images, labels, options);
   const int64_t n = images.size(0);
-  int64_t num_logits = 0;
-  {
-    torch::NoGradGuard no_grad;
-    num_logits = victim.logits(images.slice(0, 0, 1)).size(1);
-  }
+  const int64_t num_logits = victim.num_logits(images);
   if (record.clean.empty()) {
     record = {judge.num_classes, judge.rejects, to_integers(labels), {}, {}};
     for (int64_t begin = 0; begin < n; begin += options.batch) {

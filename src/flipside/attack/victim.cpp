@@ -54,6 +54,11 @@ Tensor Victim::answers(const Tensor& images) const {
   return logits(images).argmax(/*dim=*/1).cpu();
 }
 
+int64_t Victim::num_logits(const Tensor& images) const {
+  const torch::NoGradGuard no_grad;
+  return logits(images.slice(0, 0, 1)).size(1);
+}
+
 Goal Goal::select(const Tensor& rows) const {
   return {labels.index_select(0, rows),
           targets.defined() ? targets.index_select(0, rows) : Tensor()};

@@ -20,6 +20,8 @@ struct Victim {
 
   /// Answers [N] int64 in [0,K], K where it rejects. No gradient.
   Tensor answers(const Tensor& images) const;
+  /// M, found by asking about the first image.
+  int64_t num_logits(const Tensor& images) const;
 };
 
 /// What an attacker wants of N images, on their device: with `targets` undefined any class but the

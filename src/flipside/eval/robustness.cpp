@@ -170,13 +170,8 @@ SuiteRecord attack_with_progress(const std::string& title, const Victim& victim,
                                  const SuiteOptions& options, SuiteRecord record,
                                  const std::function<void(const SuiteRecord&)>& save) {
   const int64_t n = images.images.size(0);
-  int64_t num_logits = 0;
-  {
-    torch::NoGradGuard no_grad;
-    num_logits = victim.logits(images.images.slice(0, 0, 1)).size(1);
-  }
-  const auto stages = static_cast<int64_t>(options.eps.size() *
-                                           suite_attacks(num_logits, judge.num_classes).size());
+  const auto attacks = suite_attacks(victim.num_logits(images.images), judge.num_classes);
+  const auto stages = static_cast<int64_t>(options.eps.size() * attacks.size());
   Progress progress(title, std::max<int64_t>(1, stages * n), "img");
   record =
       run_suite(victim, judge, images.images, images.labels, options, std::move(record),

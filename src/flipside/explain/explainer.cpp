@@ -126,13 +126,15 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
 
 Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
                            const Tensor& head_probs) const {
+  const std::string& score = model_.doubt_rule->score;
+  if (rows.size(0) == x.size(0)) return answer_score(model_, score, x, logits, head_probs);
   Tensor doubt = torch::full({x.size(0)}, std::nan(""), torch::kFloat64);
   if (rows.size(0) == 0) return doubt;
   const Tensor here = rows.cpu();
   return doubt.index_copy_(
       0, here,
-      answer_score(model_, model_.doubt_rule->score, x.index_select(0, rows),
-                   logits.index_select(0, rows), head_probs.index_select(0, here)));
+      answer_score(model_, score, x.index_select(0, rows), logits.index_select(0, rows),
+                   head_probs.index_select(0, here)));
 }
 
 Tensor Explainer::averaged(const Tensor& counterfactual, const Tensor& x,
