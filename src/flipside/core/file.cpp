@@ -91,11 +91,19 @@ void append_line(const fs::path& path, std::string_view line) {
   if (!stream) fail_write(path, errno);
 }
 
-FolderLock::FolderLock(const fs::path& folder)
-    : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  if (descriptor_ < 0)
+namespace {
+
+int open_folder(const fs::path& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0)
     fail(ErrorCode::kIo, "{}: could not be opened: {}; check the path and its permissions",
          folder.string(), std::strerror(errno));
+  return descriptor;
+}
+
+}  // namespace
+
+FolderLock::FolderLock(const fs::path& folder) : descriptor_(open_folder(folder)) {
   if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
   close(descriptor_);
   fail(ErrorCode::kUsage, "{}: another process works on it; wait until that one has ended",
@@ -103,5 +111,11 @@ FolderLock::FolderLock(const fs::path& folder)
 }
 
 FolderLock::~FolderLock() { close(descriptor_); }
+
+void wait_for_folder(const fs::path& folder) {
+  const int descriptor = open_folder(folder);
+  flock(descriptor, LOCK_EX);  // where the file system has no locks, nobody is waited for
+  close(descriptor);
+}
 
 }  // namespace flipside

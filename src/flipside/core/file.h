@@ -71,4 +71,7 @@ class FolderLock {
   int descriptor_ = -1;
 };
 
+/// Returns once no lock of this folder is held. Throws `Error(kIo)` when it cannot be opened.
+void wait_for_folder(const fs::path& folder);
+
 }  // namespace flipside

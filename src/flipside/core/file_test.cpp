@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <future>
+#include <memory>
+
 #include "flipside/core/error.h"
 #include "support/temp_folder.h"
 
@@ -57,6 +62,23 @@ TEST(FolderLock, KeepsOthersOutWhileItLives) {
   }
   EXPECT_NO_THROW(FolderLock(folder / ""));
   EXPECT_NE(message_of(ErrorCode::kIo, [&] { FolderLock none(folder / "none"); }), "");
+}
+
+TEST(FolderLock, IsWaitedForUntilItIsGone) {
+  const TempFolder folder;
+  std::atomic<bool> released = false;
+  auto lock = std::make_unique<FolderLock>(folder / "");
+  auto waiter = std::async(std::launch::async, [&] {
+    wait_for_folder(folder / "");
+    return released.load();
+  });
+  // Whoever does not wait is back by now.
+  EXPECT_EQ(waiter.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+  released = true;
+  lock.reset();
+  EXPECT_TRUE(waiter.get());
+  EXPECT_NO_THROW(FolderLock(folder / ""));  // and keeps nothing
+  EXPECT_NE(message_of(ErrorCode::kIo, [&] { wait_for_folder(folder / "none"); }), "");
 }
 
 }  // namespace

@@ -96,6 +96,24 @@ Victim view_victim(const Model& model) {
       model.num_classes(), /*rejects=*/false};
 }
 
+/// The same with the generator's head, which must be brought to the same wrong answer: the product
+/// of both probabilities, so that neither is neglected once the other is won.
+Victim view_and_head_victim(const Model& model) {
+  const Victim views = view_victim(model), head = head_victim(model);
+  return {[views, head](const Tensor& images) {
+            return views.logits(images) + head.logits(images).log_softmax(/*dim=*/1);
+          },
+          model.num_classes(), /*rejects=*/false};
+}
+
+/// AUROC of a score that should be high for the first and low for the second; NaN without either.
+double separation(const Tensor& high, const Tensor& low) {
+  RankMeter ranks;
+  ranks.add(high, torch::ones_like(high));
+  ranks.add(low, torch::zeros_like(low));
+  return ranks.auroc();
+}
+
 /// The least of the values that the share `share` of them does not exceed.
 double passing_threshold(const Tensor& values, double share) {
   const Tensor sorted = std::get<0>(values.sort());
@@ -228,15 +246,21 @@ class Measurement {
       warn("{}: no image; left out", how);
       return;
     }
-    StrangeImages strange{name, how, scored.values.size(0), kUndefined, {}};
-    if (scored.labels.defined() && name != "counterfactual")
-      strange.accuracy = 1 - scored.wrong().to(torch::kDouble).mean().item<double>();
+    StrangeImages strange;
+    strange.name = name;
+    strange.how = how;
+    strange.images = scored.values.size(0);
+    strange.accuracy = kUndefined;
+    Tensor wrong = torch::zeros({strange.images}, torch::kBool);
+    if (scored.labels.defined() && name != "counterfactual") {
+      wrong = scored.wrong();
+      strange.wrong = wrong.sum().item<int64_t>();
+      strange.accuracy = 1 - double(strange.wrong) / double(strange.images);
+    }
     for (const auto& score : names_) {
       const Tensor high = column(scored, score), low = column(clean_, score);
-      RankMeter ranks;
-      ranks.add(high, torch::ones_like(high));
-      ranks.add(low, torch::zeros_like(low));
-      strange.scores.push_back({score, ranks.auroc(), fpr_at_95_tpr(high, low)});
+      strange.scores.push_back({score, separation(high, low), fpr_at_95_tpr(high, low),
+                                separation(high.masked_select(wrong), low)});
     }
     results_.strange.push_back(std::move(strange));
   }
@@ -275,6 +299,12 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
   const Victim views = view_victim(model);
   measurement.add_spread("attacked, all views", bound + " on the mean probabilities of all views",
                          [&](const Batch& b) { return attacked(views, b, options); });
+  if (model.config.model.kind == ModelKind::kCounterfactual) {
+    const Victim both = view_and_head_victim(model);
+    measurement.add_spread("attacked, views and head",
+                           bound + " on all views and the generator's head at once",
+                           [&](const Batch& b) { return attacked(both, b, options); });
+  }
   measurement.add_strange("blurred", fmt::format("Gaussian, sigma {} pixels", kBlur),
                           [](const Batch& b) { return blurred(b.images); });
   measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),

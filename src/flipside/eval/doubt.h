@@ -23,6 +23,7 @@ struct DoubtQuality {
 struct StrangeQuality {
   std::string score;
   double auroc = 0, fpr95 = 0;
+  double auroc_wrong = 0;  ///< of the wrongly answered ones alone; NaN where there are none
 };
 
 /// One kind of strange image.
@@ -30,7 +31,8 @@ struct StrangeImages {
   std::string name;  ///< "blurred", "attacked", ...
   std::string how;   ///< how they were made
   int64_t images = 0;
-  double accuracy = 0;  ///< NaN where there is no true class
+  int64_t wrong = 0;    ///< 0 where there is no true class
+  double accuracy = 0;  ///< NaN there
   std::vector<StrangeQuality> scores;
 };
 

@@ -15,6 +15,18 @@ std::string decimals(double value, int digits = 3) {
   return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
 }
 
+/// A line per kind of strange image, a column per score.
+std::string strange_table(const char* title, const DoubtResults& results,
+                          double StrangeQuality::*measure) {
+  std::vector<std::vector<std::string>> rows{{title, "(accuracy)"}};
+  for (const auto& score : results.scores) rows[0].push_back(score.score);
+  for (const auto& kind : results.strange) {
+    rows.push_back({kind.name, decimals(kind.accuracy)});
+    for (const auto& score : kind.scores) rows.back().push_back(decimals(score.*measure, 2));
+  }
+  return table(rows);
+}
+
 }  // namespace
 
 std::string to_text(const DoubtResults& results) {
@@ -32,20 +44,9 @@ std::string to_text(const DoubtResults& results) {
     rows.push_back({s.score, decimals(s.auroc), decimals(s.aurc, 4), decimals(s.risk_80),
                     decimals(s.risk_90), decimals(s.risk_95)});
   text += table(rows);
-  std::vector<std::vector<std::string>> strange{{"AUROC / FPR95 against clean"}};
-  std::vector<std::string> accuracies{"(accuracy there)"};
-  for (const auto& kind : results.strange) {
-    strange[0].push_back(kind.name);
-    accuracies.push_back(decimals(kind.accuracy));
-  }
-  for (size_t i = 0; i < results.scores.size(); ++i) {
-    strange.push_back({results.scores[i].score});
-    for (const auto& kind : results.strange)
-      strange.back().push_back(decimals(kind.scores[i].auroc, 2) + " / " +
-                               decimals(kind.scores[i].fpr95, 2));
-  }
-  strange.push_back(accuracies);
-  text += table(strange);
+  text += strange_table("AUROC against clean", results, &StrangeQuality::auroc);
+  text += strange_table("AUROC, wrong ones alone", results, &StrangeQuality::auroc_wrong);
+  text += strange_table("FPR95", results, &StrangeQuality::fpr95);
   for (const auto& kind : results.strange)
     text += fmt::format("  {}: {} images, {}\n", kind.name, kind.images, kind.how);
   return text;
@@ -63,10 +64,14 @@ std::string to_json(const DoubtResults& results) {
   for (const auto& kind : results.strange) {
     Json detected = Json::array();
     for (const auto& s : kind.scores)
-      detected.push_back({{"score", s.score}, {"auroc", s.auroc}, {"fpr95", s.fpr95}});
+      detected.push_back({{"score", s.score},
+                          {"auroc", s.auroc},
+                          {"fpr95", s.fpr95},
+                          {"auroc_wrong", s.auroc_wrong}});
     strange.push_back({{"name", kind.name},
                        {"how", kind.how},
                        {"images", kind.images},
+                       {"wrong", kind.wrong},
                        {"accuracy", kind.accuracy},
                        {"scores", detected}});
   }

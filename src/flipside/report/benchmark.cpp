@@ -316,6 +316,27 @@ std::string benchmark_text(const Json& methods) {
   return table(rows);
 }
 
+/// The judge, trained first where it is not yet, waited for where another shard works on it.
+Model ready_judge(const GridRun& run, const fs::path& data) {
+  if (fs::exists(run.folder)) wait_for_folder(run.folder);
+  train_run(run, data);
+  return load_model(run.folder, resolve_device(DeviceChoice::kAuto));
+}
+
+/// Over the seeds that are done, the same number of every method.
+void write_tables(const Benchmark& benchmark,
+                  const std::map<std::string, std::vector<Json>>& evaluations,
+                  const fs::path& out) {
+  Json methods = Json::object();
+  for (const auto& method : benchmark.methods)
+    methods[method.name] = summarise(evaluations.at(method.name));
+  const Json json{{"data", benchmark.data.string()},
+                  {"split", to_string(benchmark.split)},
+                  {"methods", methods}};
+  atomic_write(out / "benchmark.json", json.dump(2) + "\n");
+  atomic_write(out / "benchmark.txt", benchmark_text(methods));
+}
+
 }  // namespace
 
 Json summarise(const std::vector<Json>& evaluations) {
@@ -353,27 +374,20 @@ Json summarise(const std::vector<Json>& evaluations) {
 void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out,
                    const Shard& shard) {
   const std::vector<GridRun> runs = grid_runs(benchmark, seeds, out);
-  for (size_t place = 0; place < runs.size(); ++place)
-    if (shard.has(static_cast<int64_t>(place))) train_run(runs[place], benchmark.data);
+  const bool judged = runs.front().is_judge;
   std::optional<Model> judge;
-  if (const GridRun& first = runs.front(); first.is_judge) {
-    if (!shard.has(0)) train_run(first, benchmark.data);  // most likely finished by its shard
-    judge = load_model(first.folder, resolve_device(DeviceChoice::kAuto));
-  }
   std::map<std::string, std::vector<Json>> evaluations;
-  for (size_t place = 0; place < runs.size(); ++place)
-    if (shard.has(static_cast<int64_t>(place)) && !runs[place].is_judge)
-      evaluations[runs[place].method.name].push_back(
-          evaluation_of(runs[place], benchmark, judge ? &*judge : nullptr));
-  if (!shard.is_whole()) return;
-  Json methods = Json::object();
-  for (const auto& method : benchmark.methods)
-    methods[method.name] = summarise(evaluations.at(method.name));
-  const Json json{{"data", benchmark.data.string()},
-                  {"split", to_string(benchmark.split)},
-                  {"methods", methods}};
-  atomic_write(out / "benchmark.json", json.dump(2) + "\n");
-  atomic_write(out / "benchmark.txt", benchmark_text(methods));
+  for (size_t place = 0; place < runs.size(); ++place) {
+    if (!shard.has(static_cast<int64_t>(place))) continue;
+    const GridRun& run = runs[place];
+    if (!run.is_judge) train_run(run, benchmark.data);
+    if (judged && !judge) judge = ready_judge(runs.front(), benchmark.data);
+    if (run.is_judge) continue;
+    const std::string& name = run.method.name;
+    evaluations[name].push_back(evaluation_of(run, benchmark, judge ? &*judge : nullptr));
+    const bool seed_is_done = name == benchmark.methods.back().name;
+    if (shard.is_whole() && seed_is_done) write_tables(benchmark, evaluations, out);
+  }
 }
 
 }  // namespace flipside

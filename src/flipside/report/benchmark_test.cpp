@@ -184,11 +184,14 @@ TEST_F(BenchmarkTest, ShardsDoTheRunsBetweenThem) {
 
 TEST_F(BenchmarkTest, ARunInOtherHandsIsLeftAlone) {
   const fs::path out = root_ / "out";
-  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
-  const FolderLock lock(out / "ordinary" / "seed1");
+  run_benchmark(load_benchmark(file_), /*seeds=*/2, out);
+  fs::remove(out / "benchmark.json");
+  const FolderLock lock(out / "ours" / "seed2");
   EXPECT_THAT(message_of(ErrorCode::kUsage,
-                         [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
+                         [&] { run_benchmark(load_benchmark(file_), /*seeds=*/2, out); }),
               HasSubstr("another process"));
+  // The table of the seed that was done before is there.
+  EXPECT_EQ(Json::parse(read_file(out / "benchmark.json"))["methods"]["ours"]["seeds"], 1);
 }
 
 TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
