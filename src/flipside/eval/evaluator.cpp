@@ -7,6 +7,7 @@
 #include "flipside/core/error.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
+#include "flipside/eval/faithfulness_table.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/explain/uncertainty.h"
 
@@ -115,7 +116,6 @@ class Evaluation {
   void add_flips(const Tensor& labels, const Explanation& explanation);
   void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
   void add_kept(const Tensor& images);
-  void add_faithfulness(const Batch& batch, const Explanation& explanation);
   void add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact);
 
   const Explainer& explainer_;
@@ -129,7 +129,7 @@ class Evaluation {
   ChangeMeter true_masks_;
   MaskTrial label_free_;
   std::optional<MaskTrial> tuned_, darkness_;
-  std::optional<FaithfulnessMeter> faithfulness_, judge_faithfulness_;
+  std::optional<FaithfulnessTable> faithfulness_;
   SaliencyCurve curve_;
   double inside_sum_ = 0, inside_pixels_ = 0, outside_sum_ = 0, outside_pixels_ = 0;
 };
@@ -148,11 +148,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
     if (k != model_.reference_class) defect_classes_.push_back(k);
-  if (options.faithfulness) {
-    faithfulness_.emplace([this](const Tensor& x) { return real_class_probs(model_, x); });
-    if (judge_)
-      judge_faithfulness_.emplace([this](const Tensor& x) { return real_class_probs(*judge_, x); });
-  }
+  if (options.faithfulness) faithfulness_.emplace(explainer, judge_);
   const MaskOptions& rule = explainer.mask_options();
   if (!std::isnan(model_.thresholds.tuned))
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
@@ -183,7 +179,7 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     if (turn > 0) continue;
     add_classes(batch, explanation);
     add_masks(batch, explanation, loader);
-    if (faithfulness_) add_faithfulness(batch, explanation);
+    if (faithfulness_) faithfulness_->add(batch, explanation, loader);
   }
   const Tensor good = is_reference.nonzero().flatten();
   if (good.numel() > 0) add_kept(batch.images.index_select(0, good));
@@ -239,23 +235,6 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
   }
 }
 
-void Evaluation::add_faithfulness(const Batch& batch, const Explanation& explanation) {
-  const Tensor rows = (batch.labels != model_.reference_class).nonzero().flatten();
-  if (rows.numel() == 0) return;
-  const Tensor labels = batch.labels.index_select(0, rows);
-  const Tensor saliency = explanation.saliency.index_select(0, rows);
-  const Tensor masks =
-      saliency_to_mask(explainer_.on_common_scale(saliency, labels), explainer_.mask_options());
-  const FaithfulnessMeter::Cases cases{batch.images.index_select(0, rows),
-                                       explanation.counterfactual.index_select(0, rows),
-                                       saliency,
-                                       masks,
-                                       labels,
-                                       explanation.target.index_select(0, rows)};
-  faithfulness_->add(cases);
-  if (judge_faithfulness_) judge_faithfulness_->add(cases);
-}
-
 void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact) {
   const Tensor error = (counterfactual - exact).abs().mean(/*dim=*/0, /*keepdim=*/true);
   inside_sum_ += (error * mask).sum().item<double>();
@@ -289,8 +268,7 @@ Results Evaluation::results() const {
     if (darkness_) results.darkness_iou = darkness_->meter.iou();
     results.pixel_average_precision = curve_.average_precision();
   }
-  if (faithfulness_) results.faithfulness = faithfulness_->scores();
-  if (judge_faithfulness_) results.judge_faithfulness = judge_faithfulness_->scores();
+  if (faithfulness_) faithfulness_->write(results);
   if (inside_pixels_ > 0) {
     results.error_inside = inside_sum_ / inside_pixels_;
     results.error_outside = outside_sum_ / outside_pixels_;

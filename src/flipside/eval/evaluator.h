@@ -63,6 +63,9 @@ struct Results {
   /// Of the label-free masks of defect images, explained towards the reference class; the masks
   /// need no truth.
   std::optional<FaithfulnessScores> faithfulness, judge_faithfulness;
+  /// Yardsticks, by the judge or else by the model: the true masks with the pixels of the model's
+  /// counterfactuals, and with those of the exact counterfactuals. No COUT.
+  std::optional<FaithfulnessScores> true_mask_faithfulness, exact_faithfulness;
   /// Synthetic data: mean |x_cf - true counterfactual| inside and outside the defect.
   std::optional<double> error_inside, error_outside;
 };

@@ -98,6 +98,7 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
   MaskMeter label_free, tuned;
   RankMeter ranks;
   int64_t with_truth = 0, swapped = 0, deleted = 0;
+  int64_t judged_defects = 0, deleted_by_mask = 0, deleted_by_truth = 0;
   for (const auto& record : folder.split(Split::kTest)) {
     const Tensor image = read(record.image);
     const int64_t target = 1 - record.label;
@@ -129,6 +130,14 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
     outside += (error * (1 - mask)).sum().item<double>();
     mask_pixels += mask.sum().item<double>();
     ++with_truth;
+    const auto seen_as_target = [&](const Tensor& replacement) {
+      const Tensor mixed = mask * replacement + (1 - mask) * image;
+      return judge.discriminator->forward(mixed).argmax().item<int64_t>() == target;
+    };
+    if (seen_as_target(image)) continue;
+    ++judged_defects;
+    deleted_by_mask += seen_as_target(e.counterfactual);
+    deleted_by_truth += seen_as_target(read(record.counterfactual));
   }
   EXPECT_EQ(results.images, 10);
   EXPECT_DOUBLE_EQ(results.accuracy, correct / 10);
@@ -162,6 +171,15 @@ TEST_F(EvaluatorTest, AgreesWithASlowLoopOverImages) {
     EXPECT_DOUBLE_EQ(results.faithfulness->deletion, static_cast<double>(deleted) / swapped);
   }
   EXPECT_TRUE(results.judge_faithfulness.has_value());
+  ASSERT_GT(judged_defects, 0);
+  const auto expect_share = [&](const std::optional<FaithfulnessScores>& scores, int64_t turned) {
+    ASSERT_TRUE(scores);
+    EXPECT_EQ(scores->images, judged_defects);
+    EXPECT_DOUBLE_EQ(scores->deletion, double(turned) / double(judged_defects));
+    EXPECT_TRUE(std::isnan(scores->cout));
+  };
+  expect_share(results.true_mask_faithfulness, deleted_by_mask);
+  expect_share(results.exact_faithfulness, deleted_by_truth);
 }
 
 TEST_F(EvaluatorTest, TellsCertainAnswersFromDoubtfulOnes) {
@@ -321,6 +339,7 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
   EXPECT_TRUE(json["judge_accuracy"].is_null());
   EXPECT_DOUBLE_EQ(json["faithfulness"]["cout"], results.faithfulness->cout);
   EXPECT_TRUE(json["judge_faithfulness"].is_null());
+  EXPECT_EQ(json["exact_faithfulness"]["images"], results.exact_faithfulness->images);
   EXPECT_EQ(json["flips"][0]["from"], "crack");
   EXPECT_EQ(json["confusion"].size(), 2u);
   const std::string text = to_text(results);

@@ -85,7 +85,7 @@ void FaithfulnessMeter::add(const Cases& cases) {
   const Tensor before = probabilities_(cases.images);
   const Tensor after = probabilities_(cases.counterfactuals);
   add_swaps(cases, before, after);
-  add_curve(cases, before, after);
+  if (steps_ > 0) add_curve(cases, before, after);
 }
 
 void FaithfulnessMeter::add_swaps(const Cases& cases, const Tensor& before, const Tensor& after) {

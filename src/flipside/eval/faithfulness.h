@@ -25,14 +25,14 @@ struct FaithfulnessScores {
   double deletion_wide = 0;  ///< the same with the mask widened by `kMaskMargin`
   int64_t flipped = 0;       ///< of `images`, those given the target as a whole counterfactual
   double insertion = 0;      ///< share of those that lose it once the mask is taken from x again
-  int64_t cout_images = 0;   ///< all images
+  int64_t cout_images = 0;   ///< all images, or 0 without COUT
   double cout = 0;           ///< in [-1,1]
 };
 
 /// Gathers deletion, insertion and COUT (Khorram and Fuxin 2022) for one classifier.
 class FaithfulnessMeter {
  public:
-  /// `steps`: equal portions in which COUT takes the pixels over.
+  /// `steps`: equal portions in which COUT takes the pixels over; 0: no COUT.
   explicit FaithfulnessMeter(ClassProbabilities probabilities, int64_t steps = 16)
       : probabilities_(std::move(probabilities)), steps_(steps) {}
 

@@ -117,13 +117,16 @@ std::string mask_text(const Results& results) {
 
 std::string faithfulness_text(const Results& results) {
   std::vector<std::vector<std::string>> rows{{"", "deletion", "2 px wider", "insertion", "COUT"}};
-  const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& scores) {
+  const auto add = [&](const std::string& name, const std::optional<FaithfulnessScores>& scores) {
     if (scores)
       rows.push_back({name, number(scores->deletion), number(scores->deletion_wide),
                       number(scores->insertion), number(scores->cout)});
   };
   add("model", results.faithfulness);
   add("judge", results.judge_faithfulness);
+  const std::string by = results.judge_faithfulness ? "judge" : "model";
+  add(by + ", true masks", results.true_mask_faithfulness);
+  add(by + ", true masks and counterfactuals", results.exact_faithfulness);
   return fmt::format(
              "faithfulness on {} defect images: prediction turned by the label-free mask alone, "
              "and "
@@ -198,6 +201,8 @@ std::string to_json(const Results& results) {
                   {"darkness_iou", json_or_null(results.darkness_iou)},
                   {"faithfulness", faithfulness_json(results.faithfulness)},
                   {"judge_faithfulness", faithfulness_json(results.judge_faithfulness)},
+                  {"true_mask_faithfulness", faithfulness_json(results.true_mask_faithfulness)},
+                  {"exact_faithfulness", faithfulness_json(results.exact_faithfulness)},
                   {"error_inside", json_or_null(results.error_inside)},
                   {"error_outside", json_or_null(results.error_outside)}};
   return json.dump(2) + "\n";

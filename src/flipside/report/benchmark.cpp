@@ -296,6 +296,8 @@ std::vector<std::pair<std::string, std::string>> table_columns(const Json& metho
   columns.emplace_back("/faithfulness/deletion", "deletion");
   columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
   columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
+  columns.emplace_back("/true_mask_faithfulness/deletion", "deletion by the true masks");
+  columns.emplace_back("/exact_faithfulness/deletion", "deletion by the truth");
   columns.emplace_back("/robustness/classes/warnings", "warnings of the attacks");
   return columns;
 }

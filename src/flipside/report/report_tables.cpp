@@ -147,13 +147,16 @@ void write_masks(HtmlWriter& html, const Results& results) {
 
 void write_faithfulness(HtmlWriter& html, const Results& results) {
   Rows rows{{"by", "deletion", "2 px wider", "insertion", "COUT"}};
-  const auto add = [&](const char* name, const std::optional<FaithfulnessScores>& s) {
+  const auto add = [&](const std::string& name, const std::optional<FaithfulnessScores>& s) {
     if (s)
       rows.push_back({name, number(s->deletion), number(s->deletion_wide), number(s->insertion),
                       number(s->cout)});
   };
   add("the model", results.faithfulness);
   add("the judge", results.judge_faithfulness);
+  const std::string by = results.judge_faithfulness ? "the judge" : "the model";
+  add(by + ", true masks", results.true_mask_faithfulness);
+  add(by + ", true masks and counterfactuals", results.exact_faithfulness);
   write_block(html, "Is the prediction turned by the mask alone?", rows);
 }
 
