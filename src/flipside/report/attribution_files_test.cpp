@@ -3,9 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "flipside/data/image_io.h"
+#include "support/result_files.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -14,26 +14,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-cv::Mat pattern(cv::Size size, int seed) {
-  cv::Mat image(size, CV_8UC3);
-  cv::RNG rng(seed);
-  rng.fill(image, cv::RNG::UNIFORM, 40, 215);
-  return image;
-}
-
-std::vector<Json> read_lines(const fs::path& path) {
-  std::istringstream stream(read_file(path));
-  std::vector<Json> lines;
-  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
-
 TEST(AttributeFiles, WritesPicturesAndLinesForAClassifier) {
   const TempFolder data;
   const std::vector<cv::Size> sizes{{40, 30}, {16, 16}, {7, 90}};
   for (size_t i = 0; i < sizes.size(); ++i)
     write_image(data / ("in/c/" + std::to_string(i) + ".png"),
-                pattern(sizes[i], static_cast<int>(i)));
+                noise_image(sizes[i], static_cast<int>(i)));
   data.write("in/c/9.png", "no image");
   Model model = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
   const auto files = list_images({data / "in"}, data / "out");
@@ -44,7 +30,7 @@ TEST(AttributeFiles, WritesPicturesAndLinesForAClassifier) {
   for (const int64_t reference : {0, 1}) {
     model.reference_class = reference;
     EXPECT_EQ(attribute_files(model, files, data / "out", options), 1);
-    const auto lines = read_lines(data / "out/results.jsonl");
+    const auto lines = read_json_lines(data / "out/results.jsonl");
     ASSERT_EQ(lines.size(), sizes.size());
     for (size_t i = 0; i < sizes.size(); ++i) {
       const std::string base = (data / "out/c" / std::to_string(i)).string();
@@ -67,7 +53,7 @@ TEST(AttributeFiles, WritesPicturesAndLinesForAClassifier) {
 
 TEST(AttributeFiles, TakesAGivenThreshold) {
   const TempFolder data;
-  write_image(data / "in/a.png", pattern({16, 16}, 3));
+  write_image(data / "in/a.png", noise_image({16, 16}, 3));
   Model model = lively_model({"crack", "intact"}, 1);
   const auto files = list_images({data / "in"}, data / "out");
   AttributionFilesOptions options;
@@ -75,7 +61,7 @@ TEST(AttributeFiles, TakesAGivenThreshold) {
   options.threshold = 0.5;
   options.sensitivity = 2;
   attribute_files(model, files, data / "out", options);
-  EXPECT_DOUBLE_EQ(read_lines(data / "out/results.jsonl")[0]["threshold"], 0.25);
+  EXPECT_DOUBLE_EQ(read_json_lines(data / "out/results.jsonl")[0]["threshold"], 0.25);
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "flipside/explain/uncertainty.h"
 #include "flipside/report/explained_image.h"
 #include "flipside/report/pictures.h"
+#include "support/result_files.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -17,20 +18,6 @@ namespace flipside {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-cv::Mat pattern(cv::Size size, int seed) {
-  cv::Mat image(size, CV_8UC3);
-  cv::RNG rng(seed);
-  rng.fill(image, cv::RNG::UNIFORM, 40, 215);
-  return image;
-}
-
-std::vector<Json> read_lines(const fs::path& path) {
-  std::istringstream stream(read_file(path));
-  std::vector<Json> lines;
-  for (std::string line; std::getline(stream, line);) lines.push_back(Json::parse(line));
-  return lines;
-}
 
 std::vector<std::string> names(const std::vector<ImageFile>& files) {
   std::vector<std::string> result;
@@ -80,14 +67,14 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
   const TempFolder data;
   const std::vector<cv::Size> sizes{{40, 30}, {1, 1}, {16, 16}, {7, 90}, {33, 16}};
   for (size_t i = 0; i < sizes.size(); ++i)
-    write_image(data / ("in/c/" + std::to_string(i) + ".png"), pattern(sizes[i], 3));
+    write_image(data / ("in/c/" + std::to_string(i) + ".png"), noise_image(sizes[i], 3));
   const Explainer explainer(test_model());
   const auto files = list_images({data / "in"}, data / "out");
   ExplainFilesOptions options;
   options.batch = 2;
   EXPECT_EQ(explain_files(explainer, files, data / "out", options).unreadable, 0);
 
-  const auto lines = read_lines(data / "out/results.jsonl");
+  const auto lines = read_json_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), sizes.size());
   for (size_t i = 0; i < sizes.size(); ++i) {
     const std::string base = (data / "out/c" / std::to_string(i)).string();
@@ -122,14 +109,14 @@ TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {
   const TempFolder data;
   const std::vector<cv::Size> sizes{{16, 16}, {130, 50}, {20, 20}, {64, 300}};
   for (size_t i = 0; i < sizes.size(); ++i)
-    write_image(data / ("in/" + std::to_string(i) + ".png"), pattern(sizes[i], 3));
+    write_image(data / ("in/" + std::to_string(i) + ".png"), noise_image(sizes[i], 3));
   Model model = test_model();
   model.native_sides = {32, 40};  // half of it is what the networks see
   ExplainFilesOptions options;
   options.mm_per_pixel = 0.5;
   const auto files = list_images({data / "in"}, data / "out");
   EXPECT_EQ(explain_files(Explainer(model), files, data / "out", options).unreadable, 0);
-  const auto lines = read_lines(data / "out/results.jsonl");
+  const auto lines = read_json_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), sizes.size());
   size_t defects = 0;
   for (size_t i = 0; i < sizes.size(); ++i) {
@@ -161,11 +148,12 @@ TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {
 TEST(ExplainFiles, SaysWhichAnswersAreCertain) {
   const TempFolder data;
   for (int i = 0; i < 6; ++i)
-    write_image(data / ("in/" + std::to_string(i) + ".png"), pattern({16, 16}, i));
+    write_image(data / ("in/" + std::to_string(i) + ".png"), noise_image({16, 16}, i));
   const auto files = list_images({data / "in"}, data / "out");
   Model model = test_model();
   EXPECT_EQ(explain_files(Explainer(model), files, data / "out").doubtful, 0);
-  EXPECT_TRUE(read_lines(data / "out/results.jsonl")[0]["certain"].is_null()) << "without a rule";
+  EXPECT_TRUE(read_json_lines(data / "out/results.jsonl")[0]["certain"].is_null())
+      << "without a rule";
 
   std::vector<double> doubts;
   for (const auto& file : files)
@@ -176,7 +164,7 @@ TEST(ExplainFiles, SaysWhichAnswersAreCertain) {
   std::sort(sorted.begin(), sorted.end());
   model.doubt_rule = DoubtRule{"entropy", (sorted[3] + sorted[4]) / 2, 0.7};
   EXPECT_EQ(explain_files(Explainer(model), files, data / "out").doubtful, 2);
-  const auto lines = read_lines(data / "out/results.jsonl");
+  const auto lines = read_json_lines(data / "out/results.jsonl");
   for (size_t i = 0; i < files.size(); ++i) {
     EXPECT_NEAR(lines[i]["doubt"], doubts[i], 1e-4);
     EXPECT_EQ(lines[i]["certain"], doubts[i] <= model.doubt_rule->threshold);
@@ -186,13 +174,13 @@ TEST(ExplainFiles, SaysWhichAnswersAreCertain) {
 TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {
   const TempFolder data;
   for (const char* name : {"in/a.png", "in/b.png", "in/d.png"})
-    write_image(data / name, pattern({20, 20}, 4));
+    write_image(data / name, noise_image({20, 20}, 4));
   data.write("in/c.png", "no image");
   const std::string whole = read_file(data / "in/d.png");
   data.write("in/d.png", whole.substr(0, whole.size() / 2));
   const auto files = list_images({data / "in"}, data / "out");
   EXPECT_EQ(explain_files(Explainer(test_model()), files, data / "out", {}).unreadable, 2);
-  const auto lines = read_lines(data / "out/results.jsonl");
+  const auto lines = read_json_lines(data / "out/results.jsonl");
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[1]["image"], (data / "in/b.png").string());
   EXPECT_FALSE(fs::exists(data / "out/c.mask.png"));
@@ -200,14 +188,14 @@ TEST(ExplainFiles, SkipsAnUnreadableImageAndCountsIt) {
 
 TEST(ExplainFiles, LeavesNoTemporaryFileAndReplacesEarlierResults) {
   const TempFolder data;
-  write_image(data / "in/a.png", pattern({20, 20}, 4));
+  write_image(data / "in/a.png", noise_image({20, 20}, 4));
   const Explainer explainer(test_model());
   const auto files = list_images({data / "in"}, data / "out");
   ExplainFilesOptions options;
   options.target = 0;
   for (int run = 0; run < 2; ++run) explain_files(explainer, files, data / "out", options);
-  EXPECT_EQ(read_lines(data / "out/results.jsonl").size(), 1u);
-  EXPECT_EQ(read_lines(data / "out/results.jsonl")[0]["target"], "crack");
+  EXPECT_EQ(read_json_lines(data / "out/results.jsonl").size(), 1u);
+  EXPECT_EQ(read_json_lines(data / "out/results.jsonl")[0]["target"], "crack");
   for (const auto& entry : fs::directory_iterator(data / "out"))
     EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
   data.write("file", "in the way");
@@ -218,7 +206,7 @@ TEST(ExplainFiles, LeavesNoTemporaryFileAndReplacesEarlierResults) {
 
 TEST(DrawExplanation, AddsTheEnlargedChangeToTheOriginal) {
   const Explainer explainer(test_model());
-  const cv::Mat image = pattern({16, 16}, 8);  // the network's own size: nothing is enlarged
+  const cv::Mat image = noise_image({16, 16}, 8);  // the network's own size: nothing is enlarged
   const Explanation e = explainer.explain(network_input(explainer, image).unsqueeze(0));
   const ExplainedImage drawn = draw_explanation(explainer, e, 0, image);
   EXPECT_LE(cv::norm(drawn.counterfactual, to_image(e.counterfactual[0]), cv::NORM_INF), 1);
@@ -227,7 +215,7 @@ TEST(DrawExplanation, AddsTheEnlargedChangeToTheOriginal) {
 
   // A change of nothing leaves every detail of a larger original.
   Explanation unchanged = e;
-  const cv::Mat large = pattern({50, 37}, 9);
+  const cv::Mat large = noise_image({50, 37}, 9);
   unchanged.counterfactual = network_input(explainer, large).unsqueeze(0);
   EXPECT_EQ(cv::norm(draw_explanation(explainer, unchanged, 0, large).counterfactual, large,
                      cv::NORM_INF),

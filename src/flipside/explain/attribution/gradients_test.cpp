@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "flipside/core/error.h"
+#include "support/linear_scorer.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -11,40 +12,27 @@ namespace {
 
 constexpr int64_t kImages = 3, kSide = 8;
 
-Tensor random_images() {
-  torch::manual_seed(3);
-  return torch::rand({kImages, 3, kSide, kSide});
-}
-
-Tensor random_weights() {
-  torch::manual_seed(4);
-  return torch::randn({kImages, 3, kSide, kSide});
-}
-
-/// score_n = <w_n, x_n>
-Scorer linear(const Tensor& weights) {
-  return [weights](const Tensor& images) { return (weights * images).sum({1, 2, 3}); };
-}
-
 TEST(Gradients, OfALinearScoreAreItsWeights) {
-  const Tensor images = random_images(), weights = random_weights();
-  EXPECT_TRUE(torch::allclose(score_gradient(linear(weights), images), weights));
-  EXPECT_TRUE(torch::allclose(input_x_gradient(linear(weights), images), weights * images));
-  EXPECT_TRUE(torch::allclose(smooth_grad(linear(weights), images, 0.3, 5, 1), weights, 1e-5));
+  const Tensor images = random_images(kImages, kSide), weights = random_weights(kImages, kSide);
+  EXPECT_TRUE(torch::allclose(score_gradient(linear_scorer(weights), images), weights));
+  EXPECT_TRUE(torch::allclose(input_x_gradient(linear_scorer(weights), images), weights * images));
+  EXPECT_TRUE(
+      torch::allclose(smooth_grad(linear_scorer(weights), images, 0.3, 5, 1), weights, 1e-5));
   const Tensor baseline = torch::full_like(images, 0.25);
-  EXPECT_TRUE(torch::allclose(integrated_gradients(linear(weights), images, baseline, 1),
+  EXPECT_TRUE(torch::allclose(integrated_gradients(linear_scorer(weights), images, baseline, 1),
                               weights * (images - baseline), 1e-5, 1e-6));
 }
 
 TEST(Gradients, DoNotNeedGradientsToBeOn) {
   const torch::NoGradGuard no_grad;
-  EXPECT_TRUE(
-      torch::allclose(score_gradient(linear(random_weights()), random_images()), random_weights()));
+  EXPECT_TRUE(torch::allclose(
+      score_gradient(linear_scorer(random_weights(kImages, kSide)), random_images(kImages, kSide)),
+      random_weights(kImages, kSide)));
 }
 
 TEST(IntegratedGradients, OfASquareAreKnown) {
   // Of sum(x^2) from 0 to x: x^2 per pixel; the midpoint rule is exact for a linear gradient.
-  const Tensor images = random_images();
+  const Tensor images = random_images(kImages, kSide);
   const auto square = [](const Tensor& x) { return x.pow(2).sum({1, 2, 3}); };
   const Tensor maps = integrated_gradients(square, images, torch::zeros_like(images), 4);
   EXPECT_TRUE(torch::allclose(maps, images.pow(2), 1e-5, 1e-6));
@@ -67,7 +55,7 @@ TEST(IntegratedGradients, AreComplete) {
 TEST(SmoothGrad, OfASquareIsTheGradientAtTheMeanOfTheCopies) {
   // The gradient 2x is linear: the mean over noisy copies is 2 (x + mean noise), and the noise of
   // many copies cancels.
-  const Tensor images = random_images();
+  const Tensor images = random_images(kImages, kSide);
   const auto square = [](const Tensor& x) { return x.pow(2).sum({1, 2, 3}); };
   const Tensor few = smooth_grad(square, images, 0.2, 1, 7);
   const Tensor many = smooth_grad(square, images, 0.2, 400, 7);
@@ -77,7 +65,7 @@ TEST(SmoothGrad, OfASquareIsTheGradientAtTheMeanOfTheCopies) {
 
 TEST(SmoothGrad, DependsOnSeedAndImageNotOnTheBatch) {
   const auto cube = [](const Tensor& x) { return x.pow(3).sum({1, 2, 3}); };
-  const Tensor images = random_images();
+  const Tensor images = random_images(kImages, kSide);
   const Tensor maps = smooth_grad(cube, images, 0.2, 3, 7);
   EXPECT_TRUE(torch::equal(maps, smooth_grad(cube, images, 0.2, 3, 7)));
   EXPECT_TRUE(
@@ -86,8 +74,8 @@ TEST(SmoothGrad, DependsOnSeedAndImageNotOnTheBatch) {
 }
 
 TEST(Gradients, RefuseNoSteps) {
-  const Tensor images = random_images();
-  const Scorer score = linear(images);
+  const Tensor images = random_images(kImages, kSide);
+  const Scorer score = linear_scorer(images);
   EXPECT_NE(
       message_of(ErrorCode::kArgument, [&] { integrated_gradients(score, images, images, 0); }),
       "");

@@ -3,6 +3,7 @@
 #include "flipside/core/error.h"
 #include "flipside/explain/attribution/occlusion.h"
 #include "flipside/explain/attribution/rise.h"
+#include "support/linear_scorer.h"
 #include "support/temp_folder.h"
 
 namespace flipside {
@@ -10,26 +11,12 @@ namespace {
 
 constexpr int64_t kImages = 2, kSide = 8;
 
-Tensor random_images() {
-  torch::manual_seed(3);
-  return torch::rand({kImages, 3, kSide, kSide});
-}
-
-Tensor random_weights() {
-  torch::manual_seed(4);
-  return torch::randn({kImages, 3, kSide, kSide});
-}
-
-Scorer linear(const Tensor& weights) {
-  return [weights](const Tensor& images) { return (weights * images).sum({1, 2, 3}); };
-}
-
 TEST(Occlusion, OfALinearScoreIsWhatTheHiddenPixelsContribute) {
-  const Tensor images = random_images(), weights = random_weights();
+  const Tensor images = random_images(kImages, kSide), weights = random_weights(kImages, kSide);
   const Tensor baseline = baseline_images(images, Baseline::kMean);
   const Tensor parts = (weights * (images - baseline)).sum(/*dim=*/1, /*keepdim=*/true);
-  EXPECT_TRUE(
-      torch::allclose(occlusion(linear(weights), images, baseline, 1, 1), parts, 1e-3, 1e-4));
+  EXPECT_TRUE(torch::allclose(occlusion(linear_scorer(weights), images, baseline, 1, 1), parts,
+                              1e-3, 1e-4));
 
   // Squares of 3 in steps of 2: at 0, 2, 4 and, to end at the border, 5.
   Tensor sums = torch::zeros_like(parts), counts = torch::zeros_like(parts);
@@ -45,16 +32,17 @@ TEST(Occlusion, OfALinearScoreIsWhatTheHiddenPixelsContribute) {
             counts[n][0][i][j] += 1;
           }
       }
-  EXPECT_TRUE(torch::allclose(occlusion(linear(weights), images, baseline, 3, 2), sums / counts,
-                              1e-3, 1e-4));
+  EXPECT_TRUE(torch::allclose(occlusion(linear_scorer(weights), images, baseline, 3, 2),
+                              sums / counts, 1e-3, 1e-4));
 }
 
 TEST(Occlusion, RefusesWindowsThatDoNotFit) {
-  const Tensor images = random_images();
+  const Tensor images = random_images(kImages, kSide);
   for (const auto& [window, stride] : std::vector<std::pair<int, int>>{{9, 1}, {2, 3}, {2, 0}})
-    EXPECT_NE(message_of(
-                  ErrorCode::kArgument,
-                  [&, w = window, s = stride] { occlusion(linear(images), images, images, w, s); }),
+    EXPECT_NE(message_of(ErrorCode::kArgument,
+                         [&, w = window, s = stride] {
+                           occlusion(linear_scorer(images), images, images, w, s);
+                         }),
               "");
 }
 
@@ -77,9 +65,9 @@ TEST(RiseMask, IsAShiftedGridOfTheStatedDensity) {
 }
 
 TEST(Rise, AgreesWithASlowLoop) {
-  const Tensor images = random_images(), weights = random_weights();
+  const Tensor images = random_images(kImages, kSide), weights = random_weights(kImages, kSide);
   const Tensor baseline = baseline_images(images, Baseline::kMean);
-  const Scorer score = linear(weights);
+  const Scorer score = linear_scorer(weights);
   RiseOptions options;
   options.masks = 12;
   options.cells = 3;
@@ -106,7 +94,7 @@ TEST(Rise, AgreesWithASlowLoop) {
 TEST(Rise, OfALinearScoreConvergesToItsExpectation) {
   // With f = <w, x> the map tends to sum over q of w_q x_q Cov(M_q, M_p) / E[M_p]; the moments of
   // the masks are taken from others of another seed.
-  const Tensor images = random_images(), weights = random_weights();
+  const Tensor images = random_images(kImages, kSide), weights = random_weights(kImages, kSide);
   RiseOptions options;
   options.cells = 4;
   options.seed = 99;
@@ -122,7 +110,7 @@ TEST(Rise, OfALinearScoreConvergesToItsExpectation) {
   options.seed = 1;
   const auto error = [&](int64_t masks) {
     options.masks = masks;
-    const Tensor maps = rise(linear(weights), images, torch::zeros_like(images), options);
+    const Tensor maps = rise(linear_scorer(weights), images, torch::zeros_like(images), options);
     return ((maps - expected).norm() / expected.norm()).item<double>();
   };
   const double few = error(60), many = error(6000);
@@ -131,11 +119,11 @@ TEST(Rise, OfALinearScoreConvergesToItsExpectation) {
 }
 
 TEST(Rise, RefusesOptionsOutOfRange) {
-  const Tensor images = random_images();
+  const Tensor images = random_images(kImages, kSide);
   for (RiseOptions options : {RiseOptions{0}, RiseOptions{5, 0}, RiseOptions{5, 3, 1.0}})
-    EXPECT_NE(
-        message_of(ErrorCode::kArgument, [&] { rise(linear(images), images, images, options); }),
-        "");
+    EXPECT_NE(message_of(ErrorCode::kArgument,
+                         [&] { rise(linear_scorer(images), images, images, options); }),
+              "");
 }
 
 }  // namespace
