@@ -18,7 +18,7 @@
 #include "flipside/eval/intervals.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/eval/robustness.h"
-#include "flipside/eval/text_table.h"
+#include "flipside/report/benchmark_output.h"
 #include "flipside/report/validation.h"
 #include "flipside/train/run.h"
 
@@ -241,83 +241,6 @@ Json interval_json(const std::vector<Json>& evaluations,
   return {interval.low, interval.high};
 }
 
-/// "0.511 ± 0.015", "0.511" for one seed, "-" where there is none.
-std::string cell(const Json& summary, const std::string& path) {
-  const Json& measures = summary["measures"];
-  if (!measures.contains(path)) return "-";
-  const Json& entry = measures[path];
-  const std::string mean = number(entry["mean"].get<double>());
-  return entry["deviation"].is_null() ? mean
-                                      : mean + " ± " + number(entry["deviation"].get<double>());
-}
-
-/// Measures of the same kind, such as "/flips/DIRECTION/by_judge", and their headings.
-struct RowKind {
-  std::string start, end;      ///< of the path
-  std::string before, behind;  ///< the path's middle in the heading
-};
-const RowKind kRowKinds[] = {
-    {"/flips/", "/by_discriminator", "", ", D"},
-    {"/flips/", "/by_judge", "", ", judge"},
-    {"/maps/", "/tuned/iou", "", ": IoU, tuned"},
-    {"/maps/", "/label_free/iou", "", ": IoU, Otsu"},
-    {"/robustness/classes/", "/accuracy", "accuracy, worst case at ", "/255"},
-    {"/robustness/classes/", "/macro_f1", "macro F1, worst case at ", "/255"},
-    {"/robustness/head/", "/accuracy", "head, worst case at ", "/255"},
-    {"/doubt/scores/", "/aurc", "AURC, ", ""},
-    {"/doubt/strange/attacked/scores/", "/auroc", "attacked: AUROC, ", ""},
-    {"/doubt/strange/attacked, adaptive/scores/", "/auroc", "attacked, adaptive: AUROC, ", ""},
-};
-
-/// The rows of these kinds that any method has: path and heading.
-std::map<std::string, std::string> rows_by_kind(const Json& methods) {
-  std::map<std::string, std::string> rows;
-  for (const Json& method : methods)
-    for (const auto& item : method["measures"].items()) {
-      const std::string& path = item.key();
-      for (const auto& kind : kRowKinds) {
-        const auto middle = static_cast<int64_t>(path.size() - kind.start.size() - kind.end.size());
-        if (middle > 0 && path.rfind(kind.start, 0) == 0 &&
-            path.rfind(kind.end) == path.size() - kind.end.size())
-          rows[path] = kind.before + path.substr(kind.start.size(), middle) + kind.behind;
-      }
-    }
-  return rows;
-}
-
-/// The paths that the table shows, with their headings.
-std::vector<std::pair<std::string, std::string>> table_columns(const Json& methods) {
-  std::vector<std::pair<std::string, std::string>> columns{
-      {"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
-      {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
-      {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
-  const auto kinds = rows_by_kind(methods);
-  columns.insert(columns.end(), kinds.begin(), kinds.end());
-  columns.emplace_back("/faithfulness/deletion", "deletion");
-  columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
-  columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
-  columns.emplace_back("/true_mask_faithfulness/deletion", "deletion by the true masks");
-  columns.emplace_back("/exact_faithfulness/deletion", "deletion by the truth");
-  columns.emplace_back("/robustness/classes/warnings", "warnings of the attacks");
-  return columns;
-}
-
-/// A line per measure, a column per method: it stays narrow however many measures there are.
-std::string benchmark_text(const Json& methods) {
-  std::vector<std::vector<std::string>> rows{{""}};
-  for (const auto& [name, summary] : methods.items()) rows[0].push_back(name);
-  for (const auto& [path, heading] : table_columns(methods)) {
-    rows.push_back({heading});
-    bool any = false;
-    for (const Json& summary : methods) {
-      rows.back().push_back(cell(summary, path));
-      any = any || rows.back().back() != "-";
-    }
-    if (!any) rows.pop_back();
-  }
-  return table(rows);
-}
-
 /// The judge, trained first where it is not yet, waited for where another shard works on it.
 Model ready_judge(const GridRun& run, const fs::path& data) {
   if (fs::exists(run.folder)) wait_for_folder(run.folder);
@@ -337,6 +260,9 @@ void write_tables(const Benchmark& benchmark,
                   {"methods", methods}};
   atomic_write(out / "benchmark.json", json.dump(2) + "\n");
   atomic_write(out / "benchmark.txt", benchmark_text(methods));
+  if (benchmark.attacked == 0) return;
+  atomic_write(out / "robustness.svg", benchmark_curves(methods, "accuracy", "accuracy"));
+  atomic_write(out / "robustness_f1.svg", benchmark_curves(methods, "macro_f1", "macro F1"));
 }
 
 }  // namespace

@@ -47,11 +47,12 @@ Benchmark load_benchmark(const fs::path& file);
 
 /// Trains every method with the seeds 1 to `seeds`, each into `out/<method>/seed<k>`, and the judge
 /// with its own seed into `out/<judge>`; measures each into `evaluation.json` of its run once it is
-/// trained; and writes `out/benchmark.json` and `out/benchmark.txt` after every seed, over those
-/// done so far. What is done is skipped (a run is measured
-/// again when other measures are asked for than its file has), an interrupted training goes on. A
-/// shard trains and measures its share of the runs and writes no table. Throws `Error(kUsage)` when
-/// a run in `out` was made with another configuration, or when another process works on it.
+/// trained; and writes `out/benchmark.json` and `out/benchmark.txt` (of attacked methods the curves
+/// `robustness.svg` and `robustness_f1.svg` too) after every seed, over those done so far. What is
+/// done is skipped (a run is measured again when other measures are asked for than its file has),
+/// an interrupted training goes on. A shard trains and measures its share of the runs and writes no
+/// table. Throws `Error(kUsage)` when a run in `out` was made with another configuration, or when
+/// another process works on it.
 void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out,
                    const Shard& shard = {});
 

@@ -8,6 +8,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/report/benchmark_output.h"
 #include "support/noise_data.h"
 #include "support/temp_folder.h"
 
@@ -130,6 +131,25 @@ TEST(Summarise, MeanDeviationAndIntervalByHand) {
   EXPECT_TRUE(summary["intervals"]["mean_iou"].is_null());
 }
 
+TEST(BenchmarkCurves, GoThroughTheMeansWithABandOfOneDeviation) {
+  const auto point = [](double mean, Json deviation) {
+    return Json{{"mean", mean}, {"deviation", std::move(deviation)}};
+  };
+  const std::string path = "/robustness/classes/";
+  const Json methods{{"a",
+                      {{"measures",
+                        {{path + "8/accuracy", point(0, 0.1)},  // not in the order of the bounds
+                         {path + "0/accuracy", point(1, 0.1)},
+                         {path + "4/accuracy", point(0.5, 0.25)},
+                         {path + "4/macro_f1", point(0.1, 0.25)}}}}},
+                     {"never attacked", {{"measures", {{"/accuracy", point(1, 0)}}}}}};
+  const std::string svg = benchmark_curves(methods, "accuracy", "accuracy");
+  // The axes span 60 to 450 and 348 up to 36.
+  EXPECT_THAT(svg, HasSubstr("M60.0 36.0L255.0 192.0L450.0 348.0"));
+  EXPECT_THAT(svg, HasSubstr("M60.0 36.0L255.0 114.0L450.0 316.8"));  // the band's upper edge
+  EXPECT_THAT(svg, Not(HasSubstr("never attacked")));
+}
+
 TEST(Summarise, OneSeedHasNoDeviation) {
   const Json summary = summarise({evaluation(0.5, 0.2, {true})});
   EXPECT_TRUE(summary["measures"]["/accuracy"]["deviation"].is_null());
@@ -220,6 +240,10 @@ TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
     EXPECT_EQ(measures.contains("/robustness/head/4/accuracy"), name == "ours");
   }
   EXPECT_THAT(read_file(out / "benchmark.txt"), HasSubstr("accuracy, worst case at 4/255"));
+  for (const std::string picture : {"robustness.svg", "robustness_f1.svg"}) {
+    EXPECT_THAT(read_file(out / picture), HasSubstr(">ours<"));
+    EXPECT_THAT(read_file(out / picture), HasSubstr(">ordinary<"));
+  }
 
   const auto trained = fs::last_write_time(out / "ours/seed1/last.safetensors");
   benchmark.attacked = 0;  // asks for less: measured again, but not trained again

@@ -104,7 +104,8 @@ void check_curve(const Curve& curve) {
     fail(ErrorCode::kArgument, "plot: curve \"{}\" has lists of different lengths", curve.name);
 }
 
-std::string curve_svg(const Curve& curve, const Scale& scale, const std::string& colour) {
+std::string curve_svg(const Curve& curve, const Scale& scale, const std::string& colour,
+                      const std::string& dashes) {
   std::string line, above, below;
   const bool has_band = !curve.low.empty();
   for (size_t i = 0; i < curve.x.size(); ++i) {
@@ -119,11 +120,16 @@ std::string curve_svg(const Curve& curve, const Scale& scale, const std::string&
   if (!above.empty())
     svg += fmt::format("<path d=\"{}{}Z\" fill=\"{}\" fill-opacity=\"0.12\"/>\n", above, below,
                        colour);
-  return svg + fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"/>\n",
-                           line, colour);
+  return svg + fmt::format("<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"1.8\"{}/>\n",
+                           line, colour, dashes);
 }
 
 const char* colour_of(size_t curve) { return kColours[curve % std::size(kColours)]; }
+
+/// An attribute; the ninth curve and those after it have the first ones' colours and are dashed.
+const char* dashes_of(size_t curve) {
+  return curve < std::size(kColours) ? "" : " stroke-dasharray=\"6 3\"";
+}
 
 /// White ground, axes and curves.
 std::string drawing(const Plot& plot, const Scale& scale) {
@@ -132,15 +138,26 @@ std::string drawing(const Plot& plot, const Scale& scale) {
                     axes(plot, scale);
   for (size_t i = 0; i < plot.curves.size(); ++i) {
     check_curve(plot.curves[i]);
-    svg += curve_svg(plot.curves[i], scale, colour_of(i));
+    svg += curve_svg(plot.curves[i], scale, colour_of(i), dashes_of(i));
   }
   return svg;
+}
+
+/// The document's layout, wider where a curve's name needs it.
+PlotLayout with_room_for_legend(const Plot& plot) {
+  constexpr double kBesideNames = 40, kLetter = 6.6;  // in pixels, of the font below
+  PlotLayout layout = kDocument;
+  for (const auto& curve : plot.curves)
+    layout.right =
+        std::max(layout.right, kBesideNames + kLetter * static_cast<double>(curve.name.size()));
+  layout.width += layout.right - kDocument.right;
+  return layout;
 }
 
 }  // namespace
 
 std::string plot_svg(const Plot& plot) {
-  const Scale scale = make_scale(plot, kDocument);
+  const Scale scale = make_scale(plot, with_room_for_legend(plot));
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} "
       "{1}\" font-family=\"sans-serif\" font-size=\"12\">\n",
@@ -148,8 +165,8 @@ std::string plot_svg(const Plot& plot) {
   svg += drawing(plot, scale);
   for (size_t i = 0; i < plot.curves.size(); ++i) {
     const double y = scale.in.top + 10 + 18 * static_cast<double>(i), x = scale.right() + 12;
-    svg += fmt::format("<path d=\"M{} {}h18\" stroke=\"{}\" stroke-width=\"3\"/>\n", x, y,
-                       colour_of(i));
+    svg += fmt::format("<path d=\"M{} {}h18\" stroke=\"{}\" stroke-width=\"3\"{}/>\n", x, y,
+                       colour_of(i), dashes_of(i));
     svg += text_at(x + 24, y + 4, plot.curves[i].name, "start");
   }
   return svg + "</svg>\n";

@@ -19,9 +19,9 @@ struct Plot {
   std::vector<Curve> curves;
 };
 
-/// The plot as an SVG document of its own, 640 by 400, with axes, bands and legend; colours that
-/// stay apart for colour-blind readers (Okabe and Ito 2008). Throws `Error(kArgument)` when a
-/// curve's lists differ in length.
+/// The plot as an SVG document of its own, 640 by 400 (wider for long names), with axes, bands and
+/// legend; colours that stay apart for colour-blind readers (Okabe and Ito 2008). Throws
+/// `Error(kArgument)` when a curve's lists differ in length.
 std::string plot_svg(const Plot& plot);
 
 /// The same for a place inside an HTML page: a <figure> with an SVG of 360 by 230 that grows and

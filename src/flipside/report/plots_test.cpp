@@ -47,6 +47,16 @@ TEST(PlotFigure, StandsInsideAPage) {
   EXPECT_NE(both.find("&lt;second&gt;"), std::string::npos);
 }
 
+TEST(PlotSvg, HasRoomForLongNamesAndDashesForManyCurves) {
+  Plot plot{"", "", "", 0, 1, {}};
+  for (int i = 0; i < 9; ++i) plot.curves.push_back({"c", {0, 1}, {0, 1}, {}, {}});
+  const std::string narrow = plot_svg(plot);
+  EXPECT_NE(narrow.find("width=\"640\""), std::string::npos);
+  EXPECT_EQ(count(narrow, "stroke-dasharray"), 2);  // the ninth curve and its key
+  plot.curves[0].name = std::string(40, 'm');
+  EXPECT_EQ(plot_svg(plot).find("width=\"640\""), std::string::npos);
+}
+
 TEST(PlotSvg, TakesEmptyAndConstantData) {
   EXPECT_NE(plot_svg({"", "", "", 0, 1, {}}).find("</svg>"), std::string::npos);
   EXPECT_EQ(plot_svg({"", "", "", 0, 0, {{"point", {3}, {0}, {}, {}}}}).find("inf"),

@@ -1,0 +1,131 @@
+#include "flipside/report/benchmark_output.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "flipside/eval/text_table.h"
+#include "flipside/report/plots.h"
+
+namespace flipside {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// "0.511 ± 0.015", "0.511" for one seed, "-" where there is none.
+std::string cell(const Json& summary, const std::string& path) {
+  const Json& measures = summary["measures"];
+  if (!measures.contains(path)) return "-";
+  const Json& entry = measures[path];
+  const std::string mean = number(entry["mean"].get<double>());
+  return entry["deviation"].is_null() ? mean
+                                      : mean + " ± " + number(entry["deviation"].get<double>());
+}
+
+/// Measures of the same kind, such as "/flips/DIRECTION/by_judge", and their headings.
+struct RowKind {
+  std::string start, end;      ///< of the path
+  std::string before, behind;  ///< the path's middle in the heading
+};
+const RowKind kRowKinds[] = {
+    {"/flips/", "/by_discriminator", "", ", D"},
+    {"/flips/", "/by_judge", "", ", judge"},
+    {"/maps/", "/tuned/iou", "", ": IoU, tuned"},
+    {"/maps/", "/label_free/iou", "", ": IoU, Otsu"},
+    {"/robustness/classes/", "/accuracy", "accuracy, worst case at ", "/255"},
+    {"/robustness/classes/", "/macro_f1", "macro F1, worst case at ", "/255"},
+    {"/robustness/head/", "/accuracy", "head, worst case at ", "/255"},
+    {"/doubt/scores/", "/aurc", "AURC, ", ""},
+    {"/doubt/strange/attacked/scores/", "/auroc", "attacked: AUROC, ", ""},
+    {"/doubt/strange/attacked, adaptive/scores/", "/auroc", "attacked, adaptive: AUROC, ", ""},
+};
+
+/// The rows of these kinds that any method has: path and heading.
+std::map<std::string, std::string> rows_by_kind(const Json& methods) {
+  std::map<std::string, std::string> rows;
+  for (const Json& method : methods)
+    for (const auto& item : method["measures"].items()) {
+      const std::string& path = item.key();
+      for (const auto& kind : kRowKinds) {
+        const auto middle = static_cast<int64_t>(path.size() - kind.start.size() - kind.end.size());
+        if (middle > 0 && path.rfind(kind.start, 0) == 0 &&
+            path.rfind(kind.end) == path.size() - kind.end.size())
+          rows[path] = kind.before + path.substr(kind.start.size(), middle) + kind.behind;
+      }
+    }
+  return rows;
+}
+
+/// The paths that the table shows, with their headings.
+std::vector<std::pair<std::string, std::string>> table_columns(const Json& methods) {
+  std::vector<std::pair<std::string, std::string>> columns{
+      {"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
+      {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
+      {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
+  const auto kinds = rows_by_kind(methods);
+  columns.insert(columns.end(), kinds.begin(), kinds.end());
+  columns.emplace_back("/faithfulness/deletion", "deletion");
+  columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
+  columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
+  columns.emplace_back("/true_mask_faithfulness/deletion", "deletion by the true masks");
+  columns.emplace_back("/exact_faithfulness/deletion", "deletion by the truth");
+  columns.emplace_back("/robustness/classes/warnings", "warnings of the attacks");
+  return columns;
+}
+
+/// The worst case over the bounds, and a deviation to each side where there are more seeds.
+Curve robustness_curve(const std::string& name, const Json& measures, const std::string& measure) {
+  const std::string start = "/robustness/classes/", end = "/" + measure;
+  std::map<double, const Json*> by_bound;
+  for (const auto& item : measures.items()) {
+    const std::string& path = item.key();
+    if (path.rfind(start, 0) != 0 || path.size() < start.size() + end.size() ||
+        path.compare(path.size() - end.size(), end.size(), end) != 0)
+      continue;
+    by_bound[std::stod(path.substr(start.size()))] = &item.value();
+  }
+  Curve curve{name, {}, {}, {}, {}};
+  for (const auto& [bound, entry] : by_bound) {
+    const double mean = (*entry)["mean"].get<double>();
+    curve.x.push_back(bound);
+    curve.y.push_back(mean);
+    if ((*entry)["deviation"].is_null()) continue;
+    const double deviation = (*entry)["deviation"].get<double>();
+    curve.low.push_back(std::max(0.0, mean - deviation));
+    curve.high.push_back(std::min(1.0, mean + deviation));
+  }
+  return curve;
+}
+
+}  // namespace
+
+std::string benchmark_text(const Json& methods) {
+  std::vector<std::vector<std::string>> rows{{""}};
+  for (const auto& [name, summary] : methods.items()) rows[0].push_back(name);
+  for (const auto& [path, heading] : table_columns(methods)) {
+    rows.push_back({heading});
+    bool any = false;
+    for (const Json& summary : methods) {
+      rows.back().push_back(cell(summary, path));
+      any = any || rows.back().back() != "-";
+    }
+    if (!any) rows.pop_back();
+  }
+  return table(rows);
+}
+
+std::string benchmark_curves(const Json& methods, const std::string& measure,
+                             const std::string& label) {
+  Plot plot;
+  plot.title = "Worst case over the attacks";
+  plot.x_label = "eps (L-inf, 1/255)";
+  plot.y_label = label;
+  for (const auto& [name, summary] : methods.items()) {
+    Curve curve = robustness_curve(name, summary["measures"], measure);
+    if (!curve.x.empty()) plot.curves.push_back(std::move(curve));
+  }
+  return plot_svg(plot);
+}
+
+}  // namespace flipside
