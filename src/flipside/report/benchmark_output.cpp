@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "flipside/eval/text_table.h"
@@ -21,6 +22,15 @@ std::string cell(const Json& summary, const std::string& path) {
   const std::string mean = number(entry["mean"].get<double>());
   return entry["deviation"].is_null() ? mean
                                       : mean + " ± " + number(entry["deviation"].get<double>());
+}
+
+/// What stands between `start` and `end` in a path that begins and ends with them.
+std::optional<std::string> between(const std::string& path, const std::string& start,
+                                   const std::string& end) {
+  if (path.size() <= start.size() + end.size() || path.rfind(start, 0) != 0 ||
+      path.compare(path.size() - end.size(), end.size(), end) != 0)
+    return std::nullopt;
+  return path.substr(start.size(), path.size() - start.size() - end.size());
 }
 
 /// Measures of the same kind, such as "/flips/DIRECTION/by_judge", and their headings.
@@ -47,12 +57,9 @@ std::map<std::string, std::string> rows_by_kind(const Json& methods) {
   for (const Json& method : methods)
     for (const auto& item : method["measures"].items()) {
       const std::string& path = item.key();
-      for (const auto& kind : kRowKinds) {
-        const auto middle = static_cast<int64_t>(path.size() - kind.start.size() - kind.end.size());
-        if (middle > 0 && path.rfind(kind.start, 0) == 0 &&
-            path.rfind(kind.end) == path.size() - kind.end.size())
-          rows[path] = kind.before + path.substr(kind.start.size(), middle) + kind.behind;
-      }
+      for (const auto& kind : kRowKinds)
+        if (const auto middle = between(path, kind.start, kind.end))
+          rows[path] = kind.before + *middle + kind.behind;
     }
   return rows;
 }
@@ -76,15 +83,10 @@ std::vector<std::pair<std::string, std::string>> table_columns(const Json& metho
 
 /// The worst case over the bounds, and a deviation to each side where there are more seeds.
 Curve robustness_curve(const std::string& name, const Json& measures, const std::string& measure) {
-  const std::string start = "/robustness/classes/", end = "/" + measure;
   std::map<double, const Json*> by_bound;
-  for (const auto& item : measures.items()) {
-    const std::string& path = item.key();
-    if (path.rfind(start, 0) != 0 || path.size() < start.size() + end.size() ||
-        path.compare(path.size() - end.size(), end.size(), end) != 0)
-      continue;
-    by_bound[std::stod(path.substr(start.size()))] = &item.value();
-  }
+  for (const auto& item : measures.items())
+    if (const auto bound = between(item.key(), "/robustness/classes/", "/" + measure))
+      by_bound[std::stod(*bound)] = &item.value();
   Curve curve{name, {}, {}, {}, {}};
   for (const auto& [bound, entry] : by_bound) {
     const double mean = (*entry)["mean"].get<double>();
