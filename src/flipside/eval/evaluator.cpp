@@ -101,6 +101,20 @@ ChangeTable::Features judge_features(const Model* judge) {
   };
 }
 
+ExactImages exact_images(const Batch& batch, const EvalLoader& loader, int64_t reference) {
+  std::vector<int64_t> rows;
+  std::vector<Tensor> images;
+  const Tensor with_masks = rows_with_masks(batch, reference);
+  for (int64_t i = 0; i < with_masks.numel(); ++i) {
+    const auto row = with_masks[i].item<int64_t>();
+    const Tensor exact = loader.counterfactual(batch.indices[row].item<int64_t>());
+    if (!exact.defined()) continue;
+    rows.push_back(row);
+    images.push_back(exact);
+  }
+  return {torch::tensor(rows, torch::kInt64), images.empty() ? Tensor() : torch::stack(images)};
+}
+
 /// Gathers what a counterfactual model shows, batch by batch.
 class Evaluation {
  public:
@@ -114,9 +128,9 @@ class Evaluation {
   };
   void add_classes(const Batch& batch, const Explanation& explanation);
   void add_flips(const Tensor& labels, const Explanation& explanation);
-  void add_masks(const Batch& batch, const Explanation& explanation, const EvalLoader& loader);
+  void add_masks(const Batch& batch, const Explanation& explanation);
   void add_kept(const Tensor& images);
-  void add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact);
+  void add_truth(const Batch& batch, const Explanation& explanation, const ExactImages& exact);
 
   const Explainer& explainer_;
   const Model& model_;
@@ -178,8 +192,10 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     changes_.add(images, labels, explanation);
     if (turn > 0) continue;
     add_classes(batch, explanation);
-    add_masks(batch, explanation, loader);
-    if (faithfulness_) faithfulness_->add(batch, explanation, loader);
+    add_masks(batch, explanation);
+    const ExactImages exact = exact_images(batch, loader, model_.reference_class);
+    if (exact.rows.numel() > 0) add_truth(batch, explanation, exact);
+    if (faithfulness_) faithfulness_->add(batch, explanation, exact);
   }
   const Tensor good = is_reference.nonzero().flatten();
   if (good.numel() > 0) add_kept(batch.images.index_select(0, good));
@@ -217,8 +233,7 @@ void Evaluation::add_flips(const Tensor& labels, const Explanation& explanation)
   }
 }
 
-void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
-                           const EvalLoader& loader) {
+void Evaluation::add_masks(const Batch& batch, const Explanation& explanation) {
   const Tensor rows = rows_with_masks(batch, model_.reference_class);
   if (rows.numel() == 0) return;
   const Tensor saliency = explanation.saliency.index_select(0, rows);
@@ -228,15 +243,13 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation,
   if (tuned_) tuned_->add(saliency, truth);
   if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
   curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
-  for (int64_t i = 0; i < rows.numel(); ++i) {
-    const int64_t row = rows[i].item<int64_t>();
-    const Tensor exact = loader.counterfactual(batch.indices[row].item<int64_t>());
-    if (exact.defined()) add_truth(explanation.counterfactual[row], truth[i], exact);
-  }
 }
 
-void Evaluation::add_truth(const Tensor& counterfactual, const Tensor& mask, const Tensor& exact) {
-  const Tensor error = (counterfactual - exact).abs().mean(/*dim=*/0, /*keepdim=*/true);
+void Evaluation::add_truth(const Batch& batch, const Explanation& explanation,
+                           const ExactImages& exact) {
+  const Tensor found = explanation.counterfactual.index_select(0, exact.rows);
+  const Tensor mask = batch.masks.index_select(0, exact.rows);
+  const Tensor error = (found - exact.images).abs().mean(/*dim=*/1, /*keepdim=*/true);
   inside_sum_ += (error * mask).sum().item<double>();
   inside_pixels_ += mask.sum().item<double>();
   outside_sum_ += (error * (1 - mask)).sum().item<double>();

@@ -29,7 +29,7 @@ FaithfulnessTable::FaithfulnessTable(const Explainer& explainer, const Model* ju
 }
 
 void FaithfulnessTable::add(const Batch& batch, const Explanation& explanation,
-                            const EvalLoader& loader) {
+                            const ExactImages& exact) {
   const int64_t reference = explainer_.model().reference_class;
   const Tensor rows = (batch.labels != reference).nonzero().flatten();
   if (rows.numel() == 0) return;
@@ -39,23 +39,18 @@ void FaithfulnessTable::add(const Batch& batch, const Explanation& explanation,
       cases_of(batch, explanation, rows, saliency_to_mask(saliency, explainer_.mask_options()));
   own_.add(cases);
   if (judge_) judge_->add(cases);
-  add_yardsticks(batch, explanation, loader);
+  add_yardsticks(batch, explanation, exact);
 }
 
 void FaithfulnessTable::add_yardsticks(const Batch& batch, const Explanation& explanation,
-                                       const EvalLoader& loader) {
+                                       const ExactImages& exact) {
   const Tensor rows = rows_with_masks(batch, explainer_.model().reference_class);
   if (rows.numel() == 0) return;
-  const auto cases = cases_of(batch, explanation, rows, batch.masks.index_select(0, rows));
-  true_masks_.add(cases);
-  for (int64_t i = 0; i < rows.numel(); ++i) {
-    const Tensor exact =
-        loader.counterfactual(batch.indices[rows[i].item<int64_t>()].item<int64_t>());
-    if (!exact.defined()) continue;
-    const auto one = [&](const Tensor& all) { return all.narrow(0, i, 1); };
-    exact_.add({one(cases.images), exact.unsqueeze(0), one(cases.saliency), one(cases.masks),
-                one(cases.labels), one(cases.targets)});
-  }
+  true_masks_.add(cases_of(batch, explanation, rows, batch.masks.index_select(0, rows)));
+  if (exact.rows.numel() == 0) return;
+  auto cases = cases_of(batch, explanation, exact.rows, batch.masks.index_select(0, exact.rows));
+  cases.counterfactuals = exact.images;
+  exact_.add(cases);
 }
 
 void FaithfulnessTable::write(Results& results) const {
