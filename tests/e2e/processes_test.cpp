@@ -142,6 +142,8 @@ TEST_F(Processes, ASignalToOneStopsAllAtACheckpoint) {
     const ProgramResult result = program->wait();
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_THAT(result.err, HasSubstr("go on with: flipside train --resume"));
+    const bool was_told = program == programs[1];
+    EXPECT_EQ(result.err.find("once more to stop at once") != std::string::npos, was_told);
   }
 }
 

@@ -24,19 +24,27 @@ constexpr int64_t kLogEvery = 50;  // steps
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-/// Between construction and destruction the first SIGINT or SIGTERM only asks for a stop.
+/// Between construction and destruction the first SIGINT or SIGTERM only asks for a stop; a second
+/// one ends the program, since a validation may be long.
 class StopSignals {
  public:
   StopSignals() {
     stop_requested = 0;
-    for (int i = 0; i < 2; ++i)
-      previous_[i] = std::signal(kSignals[i], [](int) { stop_requested = 1; });
+    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], request_stop);
   }
   ~StopSignals() {
     for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
   }
 
  private:
+  static void request_stop(int signal) {
+    static constexpr char kNotice[] = "\nstopping after this step; once more to stop at once\n";
+    stop_requested = 1;
+    std::signal(signal, SIG_DFL);
+    // Of all ways to print, `write` alone may be used here; a lost notice loses nothing.
+    [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice, sizeof(kNotice) - 1);
+  }
+
   static constexpr int kSignals[2] = {SIGINT, SIGTERM};
   void (*previous_[2])(int);
 };
