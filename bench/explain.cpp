@@ -12,10 +12,11 @@
 namespace flipside {
 namespace {
 
-void measure_explaining(benchmark::State& state, bool average_views) {
+void measure_explaining(benchmark::State& state, bool average_views, Precision precision) {
   const int64_t size = state.range(0), batch = state.range(1);
   Model model = bench_model(size, batch, Precision::kFloat32);
   model.config.explain.average_views = average_views;
+  model.config.explain.generator_precision = precision;
   const Explainer explainer(model);
   const Tensor images = random_batch(size, batch).images;
   // The dear case, whatever the untrained model predicts: other targets are never averaged.
@@ -29,9 +30,17 @@ void measure_explaining(benchmark::State& state, bool average_views) {
   state.counters["faults/run"] = static_cast<double>(minor_page_faults() - faults) / runs;
 }
 
-void explain(benchmark::State& state) { measure_explaining(state, /*average_views=*/true); }
+void explain(benchmark::State& state) {
+  measure_explaining(state, /*average_views=*/true, Precision::kAuto);
+}
+void explain_float32(benchmark::State& state) {
+  measure_explaining(state, /*average_views=*/true, Precision::kFloat32);
+}
 void explain_single_view(benchmark::State& state) {
-  measure_explaining(state, /*average_views=*/false);
+  measure_explaining(state, /*average_views=*/false, Precision::kAuto);
+}
+void explain_single_view_float32(benchmark::State& state) {
+  measure_explaining(state, /*average_views=*/false, Precision::kFloat32);
 }
 
 void explain_sizes(benchmark::internal::Benchmark* benchmark) {
@@ -39,7 +48,9 @@ void explain_sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 }
 BENCHMARK(explain)->Apply(explain_sizes);
+BENCHMARK(explain_float32)->Apply(explain_sizes);
 BENCHMARK(explain_single_view)->Apply(explain_sizes);
+BENCHMARK(explain_single_view_float32)->Apply(explain_sizes);
 
 void model_loading(benchmark::State& state) {
   const fs::path path = fs::temp_directory_path() /

@@ -17,6 +17,7 @@ inline Config bench_config(int64_t size, int64_t batch, Precision precision) {
   config.train.batch = batch;
   config.train.discriminator_warmup = 0;
   config.explain.average_views = false;
+  config.explain.generator_precision = precision;
   return config;
 }
 

@@ -191,6 +191,21 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
   EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
 }
 
+TEST_F(Program, PrecisionIsThatOfTheCounterfactualsAlone) {
+  const auto scores = [&](const std::string& precision) {
+    const ProgramResult result =
+        run_program("evaluate " + run() + " " + data() + " --json - --precision " + precision);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return json::parse(result.out);
+  };
+  const json full = scores("float32"), half = scores("bfloat16");
+  EXPECT_EQ(full.at("accuracy"), half.at("accuracy"));
+  EXPECT_EQ(full.at("auroc"), half.at("auroc"));
+  EXPECT_NE(full.at("changes"), half.at("changes"));
+  expect_refused("explain " + run() + " " + data() + " --precision half --out " + path("o"), 2,
+                 "bfloat16");
+}
+
 TEST_F(Program, ReportWritesOnePageAboutSeveralRuns) {
   const std::string page = path("pages/report.html");
   const ProgramResult result =

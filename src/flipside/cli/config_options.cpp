@@ -42,6 +42,13 @@ void add_device_option(CLI::App& command, DeviceChoice& device) {
              "cpu, cuda (a GPU), or auto (default): the GPU if there is");
 }
 
+void add_precision_option(CLI::App& command, std::optional<Precision>& precision) {
+  add_choice(command, "--precision", precision, precision_names(),
+             "of the convolutions that make counterfactuals: float32, bfloat16, or auto: bfloat16 "
+             "where the processor or GPU has it, half as fast again; classes and fakeness stay those "
+             "of float32 (default: auto, or what the model was trained with)");
+}
+
 void add_threads_option(CLI::App& command) {
   const auto set = [](int threads) {
     if (threads > 0) configure_runtime(threads);

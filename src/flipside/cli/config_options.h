@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,8 +28,9 @@ class ConfigOptions {
 };
 
 /// An option that takes one of these words; `help` names them.
-template <class Choice>
-void add_choice(CLI::App& command, const std::string& flag, Choice& choice,
+/// `choice` is a `Choice` or an optional one.
+template <class Choice, class Target>
+void add_choice(CLI::App& command, const std::string& flag, Target& choice,
                 const std::vector<std::pair<std::string, Choice>>& words, const std::string& help) {
   CLI::CheckedTransformer to_choice(words);
   to_choice.description("");  // CLI11's own lists the words again, with their numbers
@@ -39,7 +41,10 @@ void add_choice(CLI::App& command, const std::string& flag, Choice& choice,
 void add_split_option(CLI::App& command, Split& split);
 /// `--device auto|cpu|cuda` of the commands that have no other part of the configuration.
 void add_device_option(CLI::App& command, DeviceChoice& device);
-/// `--threads N` of the same; it takes effect while the command line is read.
+/// `--precision auto|float32|bfloat16` of the commands that show or measure counterfactuals: replaces
+/// `explain.generator_precision` where it is given.
+void add_precision_option(CLI::App& command, std::optional<Precision>& precision);
+/// `--threads N` of the commands without `[train]`; it takes effect while the command line is read.
 void add_threads_option(CLI::App& command);
 
 }  // namespace flipside

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
@@ -17,6 +18,7 @@ namespace {
 struct EvaluateArguments {
   DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, judge, json;
+  std::optional<Precision> precision;
   Split split = Split::kTest;
   int64_t batch = 32;
   bool uncertainty = false;
@@ -40,7 +42,8 @@ DoubtResults run_doubt(const EvaluateArguments& arguments, const Model& model,
 void run_evaluate(const EvaluateArguments& arguments) {
   if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
-  const Model model = load_model(arguments.run, resolve_device(arguments.device));
+  Model model = load_model(arguments.run, resolve_device(arguments.device));
+  if (arguments.precision) model.config.explain.generator_precision = *arguments.precision;
   const ImageFolder folder = scan_for_model(arguments.data, model);
   std::optional<Model> judge;
   if (!arguments.judge.empty())
@@ -95,6 +98,7 @@ void add_evaluate_command(CLI::App& app) {
                    "with --uncertainty: bound of its attacks in 1/255 (default 4)")
       ->check(CLI::Range(0.0, 255.0))
       ->type_name("");
+  add_precision_option(*command, arguments->precision);
   add_threads_option(*command);
   add_device_option(*command, arguments->device);
   command->callback([arguments] { run_evaluate(*arguments); });

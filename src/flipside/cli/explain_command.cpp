@@ -24,6 +24,7 @@ struct ExplainArguments {
   Shard shard;
   double sensitivity = 1.0;
   bool single_view = false;
+  std::optional<Precision> precision;
   int64_t batch = 16, window = 0, layer = -1;
   std::optional<double> mm_per_pixel;
 };
@@ -51,6 +52,7 @@ int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
     fail(ErrorCode::kUsage, "--mm-per-pixel {}: must be > 0, the size of one pixel of the images",
          mm_per_pixel);
   if (arguments.single_view) model.config.explain.average_views = false;
+  if (arguments.precision) model.config.explain.generator_precision = *arguments.precision;
   const Explainer explainer(std::move(model), arguments.sensitivity);
   ExplainFilesOptions options;
   options.batch = arguments.batch;
@@ -147,6 +149,7 @@ void add_explain_command(CLI::App& app) {
   command->add_flag("--single-view", arguments->single_view,
                     "explain each image as it is, without the average over mirrored and turned "
                     "views: faster, rougher masks");
+  add_precision_option(*command, arguments->precision);
   command
       ->add_option("--scale", arguments->scale,
                    "pixels of the networks per pixel of the image: large images are explained in "

@@ -249,10 +249,7 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("threads", t.threads, 0, 1024, "processor threads; 0: all that are available");
   list.number("coverage", t.coverage, 0.01, 1,
               "share of the validation images whose answers count as certain");
-  list.choice("precision", t.precision,
-              {{"auto", Precision::kAuto},
-               {"float32", Precision::kFloat32},
-               {"bfloat16", Precision::kBFloat16}},
+  list.choice("precision", t.precision, precision_names(),
               "of convolutions while training; auto: bfloat16 where the processor or GPU has it");
   list.choice("device", t.device, device_names(),
               "what trains: cpu, cuda (a GPU), or auto: the GPU where there is one");
@@ -263,6 +260,8 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.boolean(
       "average_views", e.average_views,
       "average over the mirrored and turned views that training saw: better masks, slower");
+  list.choice("generator_precision", e.generator_precision, precision_names(),
+              "of the convolutions that make counterfactuals to show or measure; as precision");
 }
 
 std::string join_inputs(const std::vector<std::string>& inputs) {
@@ -289,6 +288,14 @@ int64_t edit_distance(const std::string& a, const std::string& b) {
 const std::vector<std::pair<std::string, DeviceChoice>>& device_names() {
   static const std::vector<std::pair<std::string, DeviceChoice>> names{
       {"auto", DeviceChoice::kAuto}, {"cpu", DeviceChoice::kCpu}, {"cuda", DeviceChoice::kCuda}};
+  return names;
+}
+
+const std::vector<std::pair<std::string, Precision>>& precision_names() {
+  static const std::vector<std::pair<std::string, Precision>> names{
+      {"auto", Precision::kAuto},
+      {"float32", Precision::kFloat32},
+      {"bfloat16", Precision::kBFloat16}};
   return names;
 }
 

@@ -38,7 +38,7 @@ enum class Critic {
   kNone,           ///< nothing: a frozen classifier alone
 };
 
-/// What the networks compute in while they train; see `ActivationType`.
+/// What networks convolve in; see `ActivationType`.
 enum class Precision {
   kAuto,  ///< bfloat16 where the processor multiplies it, float32 elsewhere
   kFloat32,
@@ -137,9 +137,11 @@ struct TrainConfig {
   DeviceChoice device = DeviceChoice::kAuto;
 };
 
-/// How images are explained; nothing that training looks at.
+/// How images are explained; nothing that training looks at. The discriminator always answers in
+/// float32.
 struct ExplainConfig {
   bool average_views = true;
+  Precision generator_precision = Precision::kAuto;
 };
 
 struct Config {
@@ -169,8 +171,9 @@ struct Field {
 /// option's name, range and help are written.
 std::vector<Field> config_fields(Config& config);
 
-/// The words for a device, for options beside the configuration's.
+/// The words for a device and for a precision, for options beside the configuration's.
 const std::vector<std::pair<std::string, DeviceChoice>>& device_names();
+const std::vector<std::pair<std::string, Precision>>& precision_names();
 
 /// Reads a TOML file over `config`. Throws `Error(kConfig)` that names the file and the key for
 /// unknown keys (with the nearest known one), values out of range and text that is no TOML.

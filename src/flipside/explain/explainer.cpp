@@ -89,8 +89,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effo
 Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
                                     Effort effort) const {
   torch::NoGradGuard no_grad;
-  // Module holders are shared pointers, and a forward pass changes no weight: handles for calling.
-  Generator generator = model_.generator;
+  // Module holders are shared pointers, and a forward pass changes no weight: a handle for calling.
   Discriminator discriminator = model_.discriminator;
   const auto head = model_.config.model.fake_head;
   const auto device = discriminator->parameters().front().device();
@@ -98,7 +97,7 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   const Tensor logits = discriminator->forward(x);
   const Tensor probs = class_probs(logits);
   const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
-  const GeneratorResult made = generator->forward(x, target);
+  const GeneratorResult made = generate(x, target);
   const Tensor chosen = effort == Effort::kAll ? torch::ones_like(target, torch::kBool)
                                                : probs.argmax(/*dim=*/1) != model_.reference_class;
   const Tensor counterfactual = averaged(
@@ -124,6 +123,12 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   return result;
 }
 
+GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target) const {
+  const ActivationType type(model_.config.explain.generator_precision, x.device());
+  Generator generator = model_.generator;
+  return generator->forward(x, target);
+}
+
 Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
                            const Tensor& head_probs) const {
   const std::string& score = model_.doubt_rule->score;
@@ -142,10 +147,9 @@ Tensor Explainer::averaged(const Tensor& counterfactual, const Tensor& x,
   auto views = views_of(model_.config, x.size(2) == x.size(3));
   views.erase(views.begin());  // the image as it is, which has been seen
   if (views.empty() || rows.size(0) == 0) return counterfactual;
-  Generator generator = model_.generator;
   const Tensor others = mean_over_views(views, x.index_select(0, rows), [&](const Tensor& seen) {
     const Tensor reference = torch::full({seen.size(0)}, model_.reference_class, rows.options());
-    return generator->forward(seen, reference).counterfactual;
+    return generate(seen, reference).counterfactual;
   });
   const Tensor first = counterfactual.index_select(0, rows);
   const double share = 1.0 / static_cast<double>(views.size() + 1);

@@ -70,6 +70,8 @@ class Explainer {
 
  private:
   Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
+  /// The generator on x [N,3,H,W] with targets [N], at `explain.generator_precision`.
+  GeneratorResult generate(const Tensor& x, const Tensor& target) const;
   /// `counterfactual` of x with the images `rows` [M], which go to the reference class, averaged
   /// over the other views too: there is one way to take a defect out. Of the many ways to put one
   /// in, the mean is none.

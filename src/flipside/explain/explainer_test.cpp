@@ -51,8 +51,27 @@ TEST(Explainer, SaysWhatTheNetworksSay) {
   EXPECT_GT(e.saliency.max().item<double>(), 0.2);
 }
 
+TEST(Explainer, HalfPrecisionChangesThePicturesALittleAndNoAnswer) {
+  Model model = lively_model({"bad", "good"}, 1);
+  model.config.explain.average_views = true;
+  const Tensor images = random_images(8);
+  const Explanation full = Explainer(model).explain(images);
+  model.config.explain.generator_precision = Precision::kBFloat16;
+  const Explanation half = Explainer(model).explain(images);
+  EXPECT_TRUE(torch::equal(half.probs, full.probs));
+  EXPECT_TRUE(torch::equal(half.fakeness, full.fakeness));
+  EXPECT_TRUE(torch::equal(half.target, full.target));
+  EXPECT_TRUE(torch::allclose(half.head_probs, full.head_probs, 0, 0.05));
+  EXPECT_FALSE(torch::equal(half.counterfactual, full.counterfactual));
+  EXPECT_TRUE(torch::allclose(half.counterfactual, full.counterfactual, 0, 0.05));
+  EXPECT_EQ(half.counterfactual.scalar_type(), torch::kFloat32);
+  EXPECT_LT((half.saliency - full.saliency).abs().mean().item<double>(), 0.003);
+}
+
 TEST(Explainer, AnExplanationKeepsNoMemory) {
-  const Explainer explainer(small_model({"bad", "good"}, 1));
+  Model model = small_model({"bad", "good"}, 1);
+  model.config.explain.generator_precision = Precision::kBFloat16;
+  const Explainer explainer(model);
   const Tensor images = random_images(3);
   const LiveMemory memory;
   explainer.explain(images);

@@ -1,5 +1,6 @@
 #include "flipside/model/blocks.h"
 
+#include "flipside/core/device.h"
 #include "flipside/core/error.h"
 
 namespace flipside {
@@ -14,6 +15,11 @@ at::ScalarType full_type(const Tensor& x) {
   return x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
 }
 
+bool is_half(Precision precision, at::Device device) {
+  return precision == Precision::kBFloat16 ||
+         (precision == Precision::kAuto && has_fast_bfloat16(device));
+}
+
 }  // namespace
 
 torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
@@ -25,6 +31,9 @@ torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t str
 ActivationType::ActivationType(at::ScalarType type) : before_(activation_type) {
   activation_type = type;
 }
+
+ActivationType::ActivationType(Precision precision, at::Device device)
+    : ActivationType(is_half(precision, device) ? at::kBFloat16 : at::kFloat) {}
 
 ActivationType::~ActivationType() { activation_type = before_; }
 

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "flipside/config/config.h"
 #include "flipside/core/torch.h"
 
 namespace flipside {
@@ -71,6 +72,8 @@ torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t str
 class ActivationType {
  public:
   explicit ActivationType(at::ScalarType type);
+  /// `kAuto` is bfloat16 where `device` multiplies it natively.
+  ActivationType(Precision precision, at::Device device);
   ~ActivationType();
   ActivationType(const ActivationType&) = delete;
   ActivationType& operator=(const ActivationType&) = delete;

@@ -11,12 +11,6 @@
 namespace flipside {
 namespace {
 
-at::ScalarType activation_type(Precision precision, at::Device device) {
-  const bool half = precision == Precision::kBFloat16 ||
-                    (precision == Precision::kAuto && has_fast_bfloat16(device));
-  return half ? at::kBFloat16 : at::kFloat;
-}
-
 Model moved(Model model, at::Device device) {
   model.to(device);
   return model;
@@ -120,7 +114,7 @@ LossTensors Trainer::compute(const StepInput& input) {
 }
 
 StepLosses Trainer::step(const Batch& batch) {
-  const ActivationType type(activation_type(config_.train.precision, device_));
+  const ActivationType type(config_.train.precision, device_);
   const StepLosses losses = read_losses(compute(prepare(batch)), group_);
   for (const auto& [name, value] : losses)
     if (!std::isfinite(value))
