@@ -43,10 +43,11 @@ void add_device_option(CLI::App& command, DeviceChoice& device) {
 }
 
 void add_precision_option(CLI::App& command, std::optional<Precision>& precision) {
-  add_choice(command, "--precision", precision, precision_names(),
-             "of the convolutions that make counterfactuals: float32, bfloat16, or auto: bfloat16 "
-             "where the processor or GPU has it, half as fast again; classes and fakeness stay those "
-             "of float32 (default: auto, or what the model was trained with)");
+  add_choice(
+      command, "--precision", precision, precision_names(),
+      "of the convolutions that make counterfactuals: float32, bfloat16, or auto: bfloat16 "
+      "where the processor or GPU has it, half as fast again; classes and fakeness stay those "
+      "of float32 (default: auto, or what the model was trained with)");
 }
 
 void add_threads_option(CLI::App& command) {
