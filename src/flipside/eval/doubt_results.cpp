@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "flipside/eval/doubt.h"
@@ -11,18 +10,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-std::string decimals(double value, int digits = 3) {
-  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
-}
-
 /// A line per kind of strange image, a column per score.
 std::string strange_table(const char* title, const DoubtResults& results,
                           double StrangeQuality::*measure) {
   std::vector<std::vector<std::string>> rows{{title, "(accuracy)"}};
   for (const auto& score : results.scores) rows[0].push_back(score.score);
   for (const auto& kind : results.strange) {
-    rows.push_back({kind.name, decimals(kind.accuracy)});
-    for (const auto& score : kind.scores) rows.back().push_back(decimals(score.*measure, 2));
+    rows.push_back({kind.name, number(kind.accuracy)});
+    for (const auto& score : kind.scores) rows.back().push_back(number(score.*measure, 2));
   }
   return table(rows);
 }
@@ -35,14 +30,14 @@ std::string to_text(const DoubtResults& results) {
       "{} wrong\n",
       results.images, to_string(results.split), results.wrong, results.validation_images,
       results.validation_wrong);
-  text += table({{"calibration error (15 bins)", decimals(results.ece)},
-                 {fmt::format("after temperature {:.3f}", results.temperature),
-                  decimals(results.ece_scaled)}});
+  text += table(
+      {{"calibration error (15 bins)", number(results.ece)},
+       {fmt::format("after temperature {:.3f}", results.temperature), number(results.ece_scaled)}});
   std::vector<std::vector<std::string>> rows{
       {"wrong answers told by", "AUROC", "AURC", "risk at 80 %", "at 90 %", "at 95 %"}};
   for (const auto& s : results.scores)
-    rows.push_back({s.score, decimals(s.auroc), decimals(s.aurc, 4), decimals(s.risk_80),
-                    decimals(s.risk_90), decimals(s.risk_95)});
+    rows.push_back({s.score, number(s.auroc), number(s.aurc, 5), number(s.risk_80),
+                    number(s.risk_90), number(s.risk_95)});
   text += table(rows);
   text += strange_table("AUROC against clean", results, &StrangeQuality::auroc);
   text += strange_table("AUROC, wrong ones alone", results, &StrangeQuality::auroc_wrong);

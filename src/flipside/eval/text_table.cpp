@@ -7,7 +7,10 @@
 
 namespace flipside {
 
-std::string number(double value) { return std::isnan(value) ? "-" : fmt::format("{:.3f}", value); }
+std::string number(double value, int digits) {
+  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
+}
+
 std::string number(const std::optional<double>& value) { return value ? number(*value) : "-"; }
 
 std::string table(const std::vector<std::vector<std::string>>& rows) {

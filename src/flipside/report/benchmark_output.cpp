@@ -14,14 +14,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// One line of the table: a measure by its path, its heading and how it is written.
+struct Row {
+  std::string path, heading;
+  int digits = 3;
+};
+
 /// "0.511 ± 0.015", "0.511" for one seed, "-" where there is none.
-std::string cell(const Json& summary, const std::string& path) {
+std::string cell(const Json& summary, const Row& row) {
   const Json& measures = summary["measures"];
-  if (!measures.contains(path)) return "-";
-  const Json& entry = measures[path];
-  const std::string mean = number(entry["mean"].get<double>());
-  return entry["deviation"].is_null() ? mean
-                                      : mean + " ± " + number(entry["deviation"].get<double>());
+  if (!measures.contains(row.path)) return "-";
+  const Json& entry = measures[row.path];
+  const std::string mean = number(entry["mean"].get<double>(), row.digits);
+  if (entry["deviation"].is_null()) return mean;
+  return mean + " ± " + number(entry["deviation"].get<double>(), row.digits);
 }
 
 /// What stands between `start` and `end` in a path that begins and ends with them.
@@ -37,6 +43,7 @@ std::optional<std::string> between(const std::string& path, const std::string& s
 struct RowKind {
   std::string start, end;      ///< of the path
   std::string before, behind;  ///< the path's middle in the heading
+  int digits = 3;
 };
 const RowKind kRowKinds[] = {
     {"/flips/", "/by_discriminator", "", ", D"},
@@ -46,39 +53,38 @@ const RowKind kRowKinds[] = {
     {"/robustness/classes/", "/accuracy", "accuracy, worst case at ", "/255"},
     {"/robustness/classes/", "/macro_f1", "macro F1, worst case at ", "/255"},
     {"/robustness/head/", "/accuracy", "head, worst case at ", "/255"},
-    {"/doubt/scores/", "/aurc", "AURC, ", ""},
+    {"/doubt/scores/", "/aurc", "AURC, ", "", /*digits=*/5},
     {"/doubt/strange/attacked/scores/", "/auroc", "attacked: AUROC, ", ""},
     {"/doubt/strange/attacked, adaptive/scores/", "/auroc", "attacked, adaptive: AUROC, ", ""},
+    {"/doubt/strange/attacked, all views/scores/", "/auroc_wrong",
+     "attacked, all views: AUROC of wrong answers, ", ""},
 };
 
-/// The rows of these kinds that any method has: path and heading.
-std::map<std::string, std::string> rows_by_kind(const Json& methods) {
-  std::map<std::string, std::string> rows;
+/// The rows of these kinds that any method has, by path.
+std::map<std::string, Row> rows_by_kind(const Json& methods) {
+  std::map<std::string, Row> rows;
   for (const Json& method : methods)
     for (const auto& item : method["measures"].items()) {
       const std::string& path = item.key();
       for (const auto& kind : kRowKinds)
         if (const auto middle = between(path, kind.start, kind.end))
-          rows[path] = kind.before + *middle + kind.behind;
+          rows[path] = {path, kind.before + *middle + kind.behind, kind.digits};
     }
   return rows;
 }
 
-/// The paths that the table shows, with their headings.
-std::vector<std::pair<std::string, std::string>> table_columns(const Json& methods) {
-  std::vector<std::pair<std::string, std::string>> columns{
-      {"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
-      {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
-      {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
-  const auto kinds = rows_by_kind(methods);
-  columns.insert(columns.end(), kinds.begin(), kinds.end());
-  columns.emplace_back("/faithfulness/deletion", "deletion");
-  columns.emplace_back("/judge_faithfulness/deletion", "deletion, judge");
-  columns.emplace_back("/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge");
-  columns.emplace_back("/true_mask_faithfulness/deletion", "deletion by the true masks");
-  columns.emplace_back("/exact_faithfulness/deletion", "deletion by the truth");
-  columns.emplace_back("/robustness/classes/warnings", "warnings of the attacks");
-  return columns;
+std::vector<Row> table_rows(const Json& methods) {
+  std::vector<Row> rows{{"/accuracy", "accuracy"},          {"/label_free/iou", "IoU"},
+                        {"/tuned/iou", "IoU, tuned"},       {"/label_free/tolerant_f1", "F1, 2 px"},
+                        {"/pixel_average_precision", "AP"}, {"/darkness_iou", "IoU, darkness"}};
+  for (const auto& [path, row] : rows_by_kind(methods)) rows.push_back(row);
+  rows.push_back({"/faithfulness/deletion", "deletion"});
+  rows.push_back({"/judge_faithfulness/deletion", "deletion, judge"});
+  rows.push_back({"/judge_faithfulness/deletion_wide", "deletion 2 px wider, judge"});
+  rows.push_back({"/true_mask_faithfulness/deletion", "deletion by the true masks"});
+  rows.push_back({"/exact_faithfulness/deletion", "deletion by the truth"});
+  rows.push_back({"/robustness/classes/warnings", "warnings of the attacks"});
+  return rows;
 }
 
 /// The worst case over the bounds, and a deviation to each side where there are more seeds.
@@ -105,11 +111,11 @@ Curve robustness_curve(const std::string& name, const Json& measures, const std:
 std::string benchmark_text(const Json& methods) {
   std::vector<std::vector<std::string>> rows{{""}};
   for (const auto& [name, summary] : methods.items()) rows[0].push_back(name);
-  for (const auto& [path, heading] : table_columns(methods)) {
-    rows.push_back({heading});
+  for (const Row& row : table_rows(methods)) {
+    rows.push_back({row.heading});
     bool any = false;
     for (const Json& summary : methods) {
-      rows.back().push_back(cell(summary, path));
+      rows.back().push_back(cell(summary, row));
       any = any || rows.back().back() != "-";
     }
     if (!any) rows.pop_back();

@@ -15,6 +15,7 @@
 namespace flipside {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::ordered_json;
@@ -240,6 +241,7 @@ TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
     EXPECT_EQ(measures.contains("/robustness/head/4/accuracy"), name == "ours");
   }
   EXPECT_THAT(read_file(out / "benchmark.txt"), HasSubstr("accuracy, worst case at 4/255"));
+  EXPECT_THAT(read_file(out / "benchmark.txt"), ContainsRegex("AURC, max_softmax  +0\\.[0-9]{5}"));
   for (const std::string picture : {"robustness.svg", "robustness_f1.svg"}) {
     EXPECT_THAT(read_file(out / picture), HasSubstr(">ours<"));
     EXPECT_THAT(read_file(out / picture), HasSubstr(">ordinary<"));
