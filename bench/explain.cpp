@@ -12,7 +12,7 @@
 namespace flipside {
 namespace {
 
-void measure_explaining(benchmark::State& state, bool average_views, Precision precision) {
+void explain(benchmark::State& state, bool average_views, Precision precision) {
   const int64_t size = state.range(0), batch = state.range(1);
   Model model = bench_model(size, batch, Precision::kFloat32);
   model.config.explain.average_views = average_views;
@@ -30,27 +30,14 @@ void measure_explaining(benchmark::State& state, bool average_views, Precision p
   state.counters["faults/run"] = static_cast<double>(minor_page_faults() - faults) / runs;
 }
 
-void explain(benchmark::State& state) {
-  measure_explaining(state, /*average_views=*/true, Precision::kAuto);
-}
-void explain_float32(benchmark::State& state) {
-  measure_explaining(state, /*average_views=*/true, Precision::kFloat32);
-}
-void explain_single_view(benchmark::State& state) {
-  measure_explaining(state, /*average_views=*/false, Precision::kAuto);
-}
-void explain_single_view_float32(benchmark::State& state) {
-  measure_explaining(state, /*average_views=*/false, Precision::kFloat32);
-}
-
 void explain_sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"size", "batch"})->Args({64, 1})->Args({64, 32})->Args({128, 1});
   benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 }
-BENCHMARK(explain)->Apply(explain_sizes);
-BENCHMARK(explain_float32)->Apply(explain_sizes);
-BENCHMARK(explain_single_view)->Apply(explain_sizes);
-BENCHMARK(explain_single_view_float32)->Apply(explain_sizes);
+BENCHMARK_CAPTURE(explain, eight_views, true, Precision::kAuto)->Apply(explain_sizes);
+BENCHMARK_CAPTURE(explain, eight_views_float32, true, Precision::kFloat32)->Apply(explain_sizes);
+BENCHMARK_CAPTURE(explain, one_view, false, Precision::kAuto)->Apply(explain_sizes);
+BENCHMARK_CAPTURE(explain, one_view_float32, false, Precision::kFloat32)->Apply(explain_sizes);
 
 void model_loading(benchmark::State& state) {
   const fs::path path = fs::temp_directory_path() /

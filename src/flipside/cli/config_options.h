@@ -27,8 +27,8 @@ class ConfigOptions {
   std::vector<std::pair<std::string, std::string>> given_;  ///< key, value
 };
 
-/// An option that takes one of these words; `help` names them.
-/// `choice` is a `Choice` or an optional one.
+/// An option that takes one of these words; `help` names them. `choice` is a `Choice` or an
+/// optional one.
 template <class Choice, class Target>
 void add_choice(CLI::App& command, const std::string& flag, Target& choice,
                 const std::vector<std::pair<std::string, Choice>>& words, const std::string& help) {
@@ -41,8 +41,8 @@ void add_choice(CLI::App& command, const std::string& flag, Target& choice,
 void add_split_option(CLI::App& command, Split& split);
 /// `--device auto|cpu|cuda` of the commands that have no other part of the configuration.
 void add_device_option(CLI::App& command, DeviceChoice& device);
-/// `--precision auto|float32|bfloat16` of the commands that show or measure counterfactuals: replaces
-/// `explain.generator_precision` where it is given.
+/// `--precision auto|float32|bfloat16` of the commands that show or measure counterfactuals; where
+/// it is given it replaces `explain.generator_precision`.
 void add_precision_option(CLI::App& command, std::optional<Precision>& precision);
 /// `--threads N` of the commands without `[train]`; it takes effect while the command line is read.
 void add_threads_option(CLI::App& command);
