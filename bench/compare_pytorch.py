@@ -3,12 +3,14 @@
 
 Needs Debian's python3-torch and a release build:
     python3 bench/compare_pytorch.py build/release/bench/flipside_bench
+or, on a GPU, a PyTorch with CUDA and a build against it:
+    python3 bench/compare_pytorch.py build/gpu/bench/flipside_bench --device cuda
 
-Same networks, losses, batch, optimiser and averaging on both sides. PyTorch runs twice, in processes
-of its own: with its best settings (the same threads, channels_last, and a C library that keeps freed
-memory, on huge pages), and unconfigured (its own number of threads, default layout, default
-allocator). Prints milliseconds per step and the ratios PyTorch / flipside (above 1: flipside is
-faster), round by round.
+Same networks, losses, batch, optimiser and averaging on both sides. PyTorch runs in processes of its
+own, in several ways (`CPU_WAYS`, `GPU_WAYS`): on the processor with its best settings (the same
+threads, channels_last, and a C library that keeps freed memory, on huge pages) and unconfigured; on a
+GPU eagerly in bfloat16, by torch.compile, and unconfigured. Prints milliseconds per step and the
+ratios PyTorch / flipside (above 1: flipside is faster), round by round.
 """
 
 import argparse
@@ -114,15 +116,23 @@ class Discriminator(nn.Module):
 class Step:
     """The joint step with the default weights, penalties at full strength."""
 
-    def __init__(self, size, batch, layout):
-        layout = {"memory_format": layout}
-        self.g, self.d = Generator().to(**layout), Discriminator().to(**layout)
-        self.g_opt = torch.optim.Adam(self.g.parameters(), lr=1e-3, betas=(0.5, 0.99))
-        self.d_opt = torch.optim.Adam(self.d.parameters(), lr=4e-4, betas=(0.5, 0.99))
+    def __init__(self, size, batch, way, device):
+        place = {"device": device}
+        if way != "unconfigured":
+            place["memory_format"] = torch.channels_last
+        self.half = torch.autocast(device, torch.bfloat16,
+                                   enabled=device == "cuda" and way != "unconfigured")
+        self.g, self.d = Generator().to(**place), Discriminator().to(**place)
+        fused = {"fused": True} if device == "cuda" else {}
+        self.g_opt = torch.optim.Adam(self.g.parameters(), lr=1e-3, betas=(0.5, 0.99), **fused)
+        self.d_opt = torch.optim.Adam(self.d.parameters(), lr=4e-4, betas=(0.5, 0.99), **fused)
         self.averages = [[p.detach().clone() for p in m.parameters()] for m in (self.g, self.d)]
-        self.x = torch.rand(batch, 3, size, size).to(**layout)
-        self.y = torch.arange(batch) % 2
+        self.x = torch.rand(batch, 3, size, size).to(**place)
+        self.y = (torch.arange(batch) % 2).to(device)
         self.own = round(0.3 * batch)
+        self.make, self.judge = self.g, self.d
+        if way == "compiled":
+            self.make, self.judge = torch.compile(self.g), torch.compile(self.d)
 
     def average(self, module, averages):
         with torch.no_grad():
@@ -132,9 +142,11 @@ class Step:
     def __call__(self):
         own, x, y = self.own, self.x, self.y
         target = torch.cat([y[:own], 1 - y[own:]])
-        made, logits, attention = self.g(x, target)
+        with self.half:
+            made, logits, attention = self.make(x, target)
         x_cf, t = made[own:], target[own:]
-        out = self.d(torch.cat([x, x_cf.detach()]))
+        with self.half:
+            out = self.judge(torch.cat([x, x_cf.detach()]))
         fake = torch.full_like(t, 2)
         d_loss = F.cross_entropy(out[: len(x)], y) + 0.5 * F.cross_entropy(out[len(x):], fake)
         self.d_opt.zero_grad(set_to_none=True)
@@ -142,8 +154,10 @@ class Step:
         self.d_opt.step()
         self.average(self.d, self.averages[1])
         self.d.requires_grad_(False)
+        with self.half:
+            judged = self.judge(x_cf)
         g_loss = (
-            F.cross_entropy(self.d(x_cf), t)
+            F.cross_entropy(judged, t)
             + 6 * (made[:own] - x[:own]).abs().mean()
             + 4 * (x_cf - x[own:]).abs().mean()
             + 0.02 * attention[own:].mean()
@@ -165,12 +179,20 @@ ALLOCATOR = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 
+# How PyTorch is run, and what is measured. On a GPU "eager" is channels_last, autocast to bfloat16 and
+# the fused optimiser, "compiled" the same by torch.compile.
+CPU_WAYS = ("best", "unconfigured")
+GPU_WAYS = ("eager", "compiled", "unconfigured")
+CPU_SIZES = ((64, 32), (128, 16))
+GPU_SIZES = ((64, 32), (128, 32), (256, 32))
 
-def measure_pytorch(size, batch, seconds, threads):
-    """Prints the median step in milliseconds; `threads` 0: unconfigured."""
-    if threads:
+
+def measure_pytorch(size, batch, seconds, threads, way, device):
+    """Prints the median step in milliseconds."""
+    if way != "unconfigured":
         torch.set_num_threads(threads)
-    step = Step(size, batch, torch.channels_last if threads else torch.contiguous_format)
+        torch.backends.cudnn.benchmark = True
+    step = Step(size, batch, way, device)
     for _ in range(3):
         step()
     times, end = [], time.perf_counter() + seconds
@@ -181,45 +203,52 @@ def measure_pytorch(size, batch, seconds, threads):
     print(1e3 * statistics.median(times))
 
 
-def time_pytorch(size, batch, seconds, threads):
-    environment = {**os.environ, **(ALLOCATOR if threads else {})}
-    command = [sys.executable, __file__, "--measure", *map(str, (size, batch, seconds, threads))]
+def time_pytorch(size, batch, way, arguments):
+    environment = {**os.environ, **(ALLOCATOR if way == "best" else {})}
+    command = [sys.executable, __file__, "--measure", str(size), str(batch),
+               str(arguments.seconds), str(arguments.threads), way, arguments.device]
     return float(subprocess.run(command, env=environment, check=True,
                                 stdout=subprocess.PIPE).stdout)
 
 
-def time_flipside(program, size, batch, seconds):
-    name = f"train_step/size:{size}/batch:{batch}/"
+def time_flipside(size, batch, arguments):
+    kind = "train_step_bfloat16" if arguments.device == "cuda" else "train_step"
     output = subprocess.run(
-        [program, f"--benchmark_filter={name}", "--benchmark_format=json",
-         f"--benchmark_min_time={seconds}"],
+        [arguments.program, f"--benchmark_filter=^{kind}/size:{size}/batch:{batch}/",
+         "--benchmark_format=json", f"--benchmark_min_time={arguments.seconds}"],
         check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     return json.loads(output)["benchmarks"][0]["median_ms"]
 
 
 def main():
     if sys.argv[1:2] == ["--measure"]:
-        size, batch, seconds, threads = map(float, sys.argv[2:])
-        return measure_pytorch(int(size), int(batch), seconds, int(threads))
+        size, batch, seconds, threads, way, device = sys.argv[2:]
+        return measure_pytorch(int(size), int(batch), float(seconds), int(threads), way, device)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("program", help="flipside_bench of a release build")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--sizes", nargs="+", metavar="PXxBATCH", help="as 64x32 (default: the usual)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="per measurement")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments = parser.parse_args()
-    for size, batch in ((64, 32), (128, 16)):
-        best, plain = [], []
+    on_gpu = arguments.device == "cuda"
+    ways = GPU_WAYS if on_gpu else CPU_WAYS
+    sizes = GPU_SIZES if on_gpu else CPU_SIZES
+    if arguments.sizes:
+        sizes = [tuple(map(int, size.split("x"))) for size in arguments.sizes]
+    for size, batch in sizes:
+        ratios = {way: [] for way in ways}
         for i in range(arguments.rounds):
-            tuned = time_pytorch(size, batch, arguments.seconds, arguments.threads)
-            untuned = time_pytorch(size, batch, arguments.seconds, 0)
-            ours = time_flipside(arguments.program, size, batch, arguments.seconds)
-            best.append(tuned / ours)
-            plain.append(untuned / ours)
-            print(f"{size} px, batch {batch}, round {i + 1}: PyTorch {tuned:.0f} ms, unconfigured "
-                  f"{untuned:.0f} ms, flipside {ours:.0f} ms, ratios {best[-1]:.2f} and "
-                  f"{plain[-1]:.2f}", flush=True)
-        print(f"{size} px, batch {batch}: median ratios {statistics.median(best):.2f} and "
-              f"{statistics.median(plain):.2f}")
+            theirs = {way: time_pytorch(size, batch, way, arguments) for way in ways}
+            ours = time_flipside(size, batch, arguments)
+            for way in ways:
+                ratios[way].append(theirs[way] / ours)
+            print(f"{size} px, batch {batch}, round {i + 1}: flipside {ours:.1f} ms, PyTorch " +
+                  ", ".join(f"{way} {theirs[way]:.1f} ms ({ratios[way][-1]:.2f})" for way in ways),
+                  flush=True)
+        print(f"{size} px, batch {batch}: median ratios " +
+              ", ".join(f"{way} {statistics.median(ratios[way]):.2f}" for way in ways))
 
 
 if __name__ == "__main__":

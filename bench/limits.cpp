@@ -34,17 +34,22 @@ double median_seconds(double budget, Work work) {
   return times[times.size() / 2];
 }
 
-/// The most that a 3x3 convolution of this machine and libtorch reaches, in FLOP/s.
-double convolution_peak(at::ScalarType type) {
+/// The most that a 3x3 convolution of this device and libtorch reaches, in FLOP/s.
+double convolution_peak(at::ScalarType type, at::Device device) {
   torch::NoGradGuard no_grad;
   double best = 0;
+  const int64_t side = device.is_cuda() ? 128 : 32;  // enough to fill a GPU
   for (const int64_t channels : {64, 128, 256}) {
-    const Tensor x = torch::rand({16, channels, 32, 32}).to(type).contiguous(kChannelsLast);
+    const auto options = torch::TensorOptions(device).dtype(type);
+    const Tensor x = torch::rand({16, channels, side, side}, options).contiguous(kChannelsLast);
     const Tensor weight =
-        torch::rand({channels, channels, 3, 3}).to(type).contiguous(kChannelsLast);
-    const double flop = 2.0 * 16 * 32 * 32 * static_cast<double>(weight.numel());
-    const double seconds =
-        median_seconds(0.5, [&] { at::conv2d(x, weight, {}, /*stride=*/1, /*padding=*/1); });
+        torch::rand({channels, channels, 3, 3}, options).contiguous(kChannelsLast);
+    const double flop =
+        2.0 * 16 * static_cast<double>(side * side) * static_cast<double>(weight.numel());
+    const double seconds = median_seconds(0.5, [&] {
+      at::conv2d(x, weight, {}, /*stride=*/1, /*padding=*/1);
+      if (device.is_cuda()) torch::cuda::synchronize();
+    });
     best = std::max(best, flop / seconds);
   }
   return best;
@@ -86,19 +91,24 @@ void print_explanation(int64_t size, int64_t batch, double peak) {
 }  // namespace
 
 void print_limits() {
-  const double peak = convolution_peak(at::kFloat);
-  const double half_peak = has_fast_bfloat16() ? convolution_peak(at::kBFloat16) : 0;
-  fmt::print("{} threads; 3x3 convolutions reach {:.0f} GFLOP/s in float32", at::get_num_threads(),
-             1e-9 * peak);
-  if (half_peak > 0) fmt::print(", {:.0f} in bfloat16", 1e-9 * half_peak);
+  const at::Device device = resolve_device(DeviceChoice::kAuto);
+  const bool half = has_fast_bfloat16(device);
+  const double peak = convolution_peak(at::kFloat, device);
+  const double half_peak = half ? convolution_peak(at::kBFloat16, device) : 0;
+  fmt::print("{}, {} threads; 3x3 convolutions reach {:.0f} GFLOP/s in float32", device.str(),
+             at::get_num_threads(), 1e-9 * peak);
+  if (half) fmt::print(", {:.0f} in bfloat16", 1e-9 * half_peak);
   fmt::print("\n{:<20} {:>4} {:>6} {:>9} {:>9} {:>9} {:>6}\n", "", "px", "batch", "GFLOP",
              "limit ms", "taken ms", "ratio");
-  for (const auto& [size, batch] :
-       {std::pair<int64_t, int64_t>{64, 16}, {64, 32}, {128, 16}, {256, 4}}) {
+  using Sizes = std::vector<std::pair<int64_t, int64_t>>;
+  const Sizes steps = device.is_cuda() ? Sizes{{64, 32}, {128, 32}, {256, 32}}
+                                       : Sizes{{64, 16}, {64, 32}, {128, 16}, {256, 4}};
+  for (const auto& [size, batch] : steps) {
     print_step(size, batch, Precision::kFloat32, peak);
-    if (half_peak > 0) print_step(size, batch, Precision::kBFloat16, half_peak);
+    if (half) print_step(size, batch, Precision::kBFloat16, half_peak);
   }
-  for (const auto& [size, batch] : {std::pair<int64_t, int64_t>{64, 1}, {64, 32}, {128, 1}})
+  if (device.is_cuda()) return;  // explanations are made on the processor
+  for (const auto& [size, batch] : Sizes{{64, 1}, {64, 32}, {128, 1}})
     print_explanation(size, batch, peak);
 }
 

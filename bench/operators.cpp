@@ -42,9 +42,14 @@ double arithmetic_of(const at::RecordFunction& function) {
   if (name == "aten::convolution") {
     const Tensor x = inputs[0].toTensor(), weight = inputs[1].toTensor();
     const auto stride = inputs[3].toIntVector(), padding = inputs[4].toIntVector();
+    // One number may stand for both directions.
+    const auto at = [](const std::vector<int64_t>& list, size_t i) {
+      return list[std::min(i, list.size() - 1)];
+    };
     std::vector<int64_t> output{x.size(0), weight.size(0)};
     for (size_t i = 0; i < 2; ++i)
-      output.push_back((x.size(2 + i) + 2 * padding[i] - weight.size(2 + i)) / stride[i] + 1);
+      output.push_back((x.size(2 + i) + 2 * at(padding, i) - weight.size(2 + i)) / at(stride, i) +
+                       1);
     return convolution_flop(weight, x.size(0), output);
   }
   if (name == "aten::convolution_backward") {

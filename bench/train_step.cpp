@@ -1,5 +1,5 @@
 // Time of one training step, in images per second, on random images: the networks, losses and
-// optimiser of the defaults, without the loader.
+// optimiser of the defaults, without the loader. On the GPU where there is one.
 
 #include <benchmark/benchmark.h>
 
@@ -42,7 +42,8 @@ Config config_of(const benchmark::State& state, Precision precision = Precision:
 
 void train_step(benchmark::State& state) { measure_steps(state, config_of(state)); }
 void train_step_bfloat16(benchmark::State& state) {
-  if (!has_fast_bfloat16()) return state.SkipWithError("the processor has no bfloat16");
+  if (!has_fast_bfloat16(resolve_device(DeviceChoice::kAuto)))
+    return state.SkipWithError("the device has no bfloat16");
   measure_steps(state, config_of(state, Precision::kBFloat16));
 }
 
@@ -65,7 +66,11 @@ void classifier_robust_step(benchmark::State& state) {
 }
 
 void sizes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"size", "batch"})->Args({64, 16})->Args({64, 32})->Args({128, 16});
+  benchmark->ArgNames({"size", "batch"})->Args({64, 32});
+  if (has_cuda())
+    benchmark->Args({128, 32})->Args({256, 32});
+  else
+    benchmark->Args({64, 16})->Args({128, 16});
   benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 }
 BENCHMARK(train_step)->Apply(sizes);

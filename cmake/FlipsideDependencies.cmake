@@ -14,6 +14,19 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 set(flipside_fmt fmt::fmt)
 set(flipside_spdlog spdlog::spdlog)
+find_path(FLIPSIDE_TORCH_FMT fmt/base.h PATHS ${TORCH_INCLUDE_DIRS} NO_DEFAULT_PATH)
+find_path(FLIPSIDE_SYSTEM_FMT fmt/format.h)
+mark_as_advanced(FLIPSIDE_TORCH_FMT FLIPSIDE_SYSTEM_FMT)
+if(FLIPSIDE_TORCH_FMT)
+  # This libtorch lays its own fmt among its headers, which would hide the system's, for which spdlog
+  # was made. A folder with nothing else in it can come first; users of the library, who see
+  # libtorch's, link neither.
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/system_fmt)
+  file(CREATE_LINK ${FLIPSIDE_SYSTEM_FMT}/fmt ${CMAKE_BINARY_DIR}/system_fmt/fmt SYMBOLIC)
+  include_directories(BEFORE ${CMAKE_BINARY_DIR}/system_fmt)
+  set(flipside_fmt fmt::fmt-header-only)
+  set(flipside_spdlog spdlog::spdlog_header_only)
+endif()
 if(TORCH_CXX_FLAGS MATCHES "CXX11_ABI=0")
   # This libtorch names std::string otherwise than the system's libraries do: no C++ library of the
   # system can be linked with it, only headers can be used.

@@ -15,6 +15,7 @@ inline Config square_config() {
   config.train.steps = 40;
   config.train.discriminator_warmup = 3;
   config.train.batch = 6;
+  config.train.device = DeviceChoice::kCpu;  // the same bits everywhere, and in reach of the tests
   return config;
 }
 

@@ -53,7 +53,9 @@ TEST_P(LinearAttack, DivergenceMovesTheScoreAsFarAsTheBoundAllows) {
   const LinearCase linear(GetParam());
   const ThreatModel threat{linear.norm, 0.02};
   auto streams = test_streams(8);
-  const Tensor attacked = divergence_attack(linear.victim, threat, linear.images, streams, 5);
+  const Tensor gaussian =
+      gaussian_noise(linear.images.sizes(), streams).to(linear.images.options());
+  const Tensor attacked = divergence_attack(linear.victim, threat, linear.images, gaussian, 5);
   EXPECT_TRUE(threat.allows(attacked, linear.images).all().item<bool>());
   const Tensor moved = linear.gain(attacked).abs() / (0.02 * linear.dual);
   EXPECT_TRUE(torch::allclose(moved, torch::ones_like(moved), 0, 2e-2)) << moved;

@@ -5,14 +5,9 @@ namespace {
 
 constexpr double kBeside = 1e-3;  // deviation of the start: at the images KL has no gradient
 
-Tensor beside(const Tensor& images, std::vector<Rng>& streams) {
-  Tensor result =
-      images.to(torch::kCPU, torch::kFloat32, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  float* data = result.data_ptr<float>();
-  const int64_t values = result.numel() / result.size(0);
-  for (Rng& stream : streams)
-    for (int64_t i = 0; i < values; ++i) *data++ += static_cast<float>(stream.normal(0.0, kBeside));
-  return result.to(images.options());
+double step_size_of(const PgdOptions& options, const ThreatModel& threat) {
+  if (options.step_size > 0) return options.step_size;
+  return 2.5 * threat.eps / static_cast<double>(options.steps);
 }
 
 }  // namespace
@@ -24,43 +19,49 @@ Tensor fgsm(const Victim& victim, const ThreatModel& threat, const Tensor& image
   return threat.project(threat.ascend(images, slope.gradient, step), images);
 }
 
+Tensor pgd_from(const Tensor& start, const Victim& victim, const ThreatModel& threat,
+                const Tensor& images, const Goal& goal, const PgdOptions& options) {
+  const Tensor sizes =
+      torch::full({images.size(0)}, step_size_of(options, threat), images.options());
+  Tensor x = start;
+  for (int64_t step = 0; step < options.steps; ++step) {
+    const Slope slope = attack_slope(options.loss, victim, x, goal);
+    x = threat.project(threat.ascend(x, slope.gradient, sizes), images);
+  }
+  return x.detach();
+}
+
 Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
            std::vector<Rng>& streams, const PgdOptions& options) {
-  const double step_size = options.step_size > 0
-                               ? options.step_size
-                               : 2.5 * threat.eps / static_cast<double>(options.steps);
+  // Drawn for every image, so that an image's draws do not depend on the others.
+  const auto draw_start = [&] {
+    return options.random_start ? threat.random_start(images, streams) : images;
+  };
+  if (!options.stop_when_won) return pgd_from(draw_start(), victim, threat, images, goal, options);
   Tensor result = images.clone();
   Tensor rows =
       torch::arange(images.size(0), images.options().dtype(torch::kInt64));  // not won against yet
   for (int64_t restart = 0; restart < options.restarts && rows.numel() > 0; ++restart) {
-    // Drawn for every image, so that an image's draws do not depend on the others.
-    const Tensor start = options.random_start ? threat.random_start(images, streams) : images;
-    Tensor x = start.index_select(0, rows);
+    Tensor x = draw_start().index_select(0, rows);
     for (int64_t step = 0; step <= options.steps && rows.numel() > 0; ++step) {
-      const bool last = step == options.steps;
-      if (last && !options.stop_when_won) break;
       const Tensor clean = images.index_select(0, rows);
       const Goal wish = goal.select(rows);
       Tensor logits, next;
-      if (last) {
+      if (step == options.steps) {
         torch::NoGradGuard no_grad;
         logits = victim.logits(x).to(x.device());
       } else {
         const Slope slope = attack_slope(options.loss, victim, x, wish);
-        const Tensor sizes = torch::full({x.size(0)}, step_size, x.options());
+        const Tensor sizes = torch::full({x.size(0)}, step_size_of(options, threat), x.options());
         next = threat.project(threat.ascend(x, slope.gradient, sizes), clean);
         logits = slope.logits;
       }
-      if (options.stop_when_won) {
-        result.index_copy_(0, rows, x);
-        const Tensor won = attack_margin(victim, logits, wish) > 0;
-        const Tensor open = won.logical_not().nonzero().flatten();
-        rows = rows.index_select(0, open);
-        if (!last) next = next.index_select(0, open);
-      }
-      if (!last) x = next;
+      result.index_copy_(0, rows, x);
+      const Tensor won = attack_margin(victim, logits, wish) > 0;
+      const Tensor open = won.logical_not().nonzero().flatten();
+      rows = rows.index_select(0, open);
+      if (next.defined()) x = next.index_select(0, open);
     }
-    if (!options.stop_when_won) result.index_copy_(0, rows, x);
   }
   return result.detach();
 }
@@ -71,7 +72,7 @@ Tensor divergence(const Tensor& p_logits, const Tensor& q_logits) {
 }
 
 Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const Tensor& images,
-                         std::vector<Rng>& streams, int64_t steps) {
+                         const Tensor& gaussian, int64_t steps) {
   Tensor clean;
   {
     torch::NoGradGuard no_grad;
@@ -79,7 +80,7 @@ Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const 
   }
   const Tensor sizes = torch::full({images.size(0)}, 2.5 * threat.eps / static_cast<double>(steps),
                                    images.options());
-  Tensor x = threat.project(beside(images, streams), images);
+  Tensor x = threat.project(images + kBeside * gaussian, images);
   for (int64_t step = 0; step < steps; ++step) {
     const Tensor at = x.detach().requires_grad_(true);
     const Tensor apart = divergence(clean, victim.logits(at)).sum();

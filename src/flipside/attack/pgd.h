@@ -18,8 +18,8 @@ struct PgdOptions {
   double step_size = 0;  ///< in the units of eps; 0: 2.5 eps / steps (Madry et al. 2018)
   bool random_start = true;
   AttackLoss loss = AttackLoss::kCrossEntropy;
-  /// An image stops at the first point that wins. Training switches this off: it wants the last
-  /// point, and no further pass to look at it.
+  /// An image stops at the first point that wins; else at the last point of the one restart, to
+  /// which no further pass looks (`pgd_from`).
   bool stop_when_won = true;
 };
 
@@ -31,13 +31,20 @@ struct PgdOptions {
 Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images, const Goal& goal,
            std::vector<Rng>& streams, const PgdOptions& options = {});
 
+/// The last point of `options.steps` steps from `start`, whether or not one wins: what training
+/// wants. The host asks for nothing meanwhile, so that a CUDA graph can record it. Restarts, random
+/// start and stopping are not looked at.
+Tensor pgd_from(const Tensor& start, const Victim& victim, const ThreatModel& threat,
+                const Tensor& images, const Goal& goal, const PgdOptions& options);
+
 /// KL(p || q) of each image [N], with p and q the softmax of logits [N,K].
 Tensor divergence(const Tensor& p_logits, const Tensor& q_logits);
 
 /// Images whose answer is as far as possible from that on `images`, whatever it is: projected
 /// ascent of `divergence` from a point beside the images (TRADES, Zhang et al. 2019, algorithm 1).
-/// `streams`: N generators; steps of 2.5 eps / steps.
+/// `gaussian` [N,C,H,W] of deviation 1, where the images are, says which point; steps of
+/// 2.5 eps / steps.
 Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const Tensor& images,
-                         std::vector<Rng>& streams, int64_t steps);
+                         const Tensor& gaussian, int64_t steps);
 
 }  // namespace flipside

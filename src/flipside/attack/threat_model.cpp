@@ -7,6 +7,17 @@ namespace {
 
 constexpr double kRounding = 1e-5;  // of sums over an image in float32, relative
 
+Tensor noise(at::IntArrayRef sizes, std::vector<Rng>& streams,
+             const std::function<double(Rng&)>& draw) {
+  TORCH_CHECK(static_cast<int64_t>(streams.size()) == sizes[0], "noise: one stream per image");
+  Tensor result = torch::empty(sizes, torch::kFloat32);
+  float* values = result.data_ptr<float>();
+  const int64_t count = streams.empty() ? 0 : result.numel() / sizes[0];
+  for (Rng& stream : streams)
+    for (int64_t i = 0; i < count; ++i) *values++ = static_cast<float>(draw(stream));
+  return result;
+}
+
 Tensor lengths(const Tensor& changes) {
   return changes.flatten(/*start_dim=*/1).to(torch::kDouble).norm(2, /*dim=*/1).to(changes.dtype());
 }
@@ -43,32 +54,35 @@ Tensor ThreatModel::ascend(const Tensor& attacked, const Tensor& gradient,
 }
 
 Tensor ThreatModel::random_start(const Tensor& images, std::vector<Rng>& streams) const {
-  TORCH_CHECK(static_cast<int64_t>(streams.size()) == images.size(0),
-              "random_start: one stream per image");
-  const int64_t values = images[0].numel();
-  Tensor noise = torch::empty({images.size(0), values}, torch::kFloat32);
+  if (norm == Norm::kLinf)
+    return linf_start(images, eps, uniform_noise(images.sizes(), streams).to(images.options()));
+  // A uniform point of a ball in d dimensions: any direction, radius eps u^(1/d).
+  const Tensor change = gaussian_noise(images.sizes(), streams);
   for (int64_t n = 0; n < images.size(0); ++n) {
-    float* row = noise.data_ptr<float>() + n * values;
-    Rng& rng = streams[n];
-    for (int64_t i = 0; i < values; ++i)
-      row[i] = static_cast<float>(norm == Norm::kLinf ? rng.uniform() : rng.normal());
-    // A uniform point of a ball in d dimensions: any direction, radius eps u^(1/d).
-    if (norm == Norm::kL2) {
-      const double radius = eps * std::pow(rng.uniform(), 1.0 / static_cast<double>(values));
-      const double length = noise[n].norm().item<double>();
-      noise[n].mul_(radius / std::max(length, 1e-12));
-    }
+    const auto values = static_cast<double>(change[n].numel());
+    const double radius = eps * std::pow(streams[n].uniform(), 1.0 / values);
+    change[n].mul_(radius / std::max(change[n].norm().item<double>(), 1e-12));
   }
-  noise = noise.view(images.sizes()).to(images.options());
-  if (norm == Norm::kL2) return project(images + noise, images);
-  const Tensor low = (images - eps).clamp_min(0.0), high = (images + eps).clamp_max(1.0);
-  return low + (high - low) * noise;
+  return project(images + change.to(images.options()), images);
 }
 
 Tensor ThreatModel::allows(const Tensor& attacked, const Tensor& images) const {
   const Tensor flat = attacked.flatten(1);
   return (change_size(norm, attacked, images) <= eps * (1 + kRounding) + 1e-6) &
          (flat.amin(/*dim=*/1) >= 0.0) & (flat.amax(/*dim=*/1) <= 1.0);
+}
+
+Tensor uniform_noise(at::IntArrayRef sizes, std::vector<Rng>& streams) {
+  return noise(sizes, streams, [](Rng& rng) { return rng.uniform(); });
+}
+
+Tensor gaussian_noise(at::IntArrayRef sizes, std::vector<Rng>& streams) {
+  return noise(sizes, streams, [](Rng& rng) { return rng.normal(); });
+}
+
+Tensor linf_start(const Tensor& images, double eps, const Tensor& uniform) {
+  const Tensor low = (images - eps).clamp_min(0.0), high = (images + eps).clamp_max(1.0);
+  return low + (high - low) * uniform;
 }
 
 std::vector<Rng> image_streams(uint64_t seed, uint64_t work, const std::vector<int64_t>& images) {

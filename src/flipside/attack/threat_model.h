@@ -33,6 +33,15 @@ struct ThreatModel {
   Tensor allows(const Tensor& attacked, const Tensor& images) const;
 };
 
+/// Numbers [N,...] of shape `sizes` float32 on the CPU, uniform in [0,1) or Gaussian of
+/// deviation 1. `streams`: N generators, so that an image's numbers do not depend on the others.
+Tensor uniform_noise(at::IntArrayRef sizes, std::vector<Rng>& streams);
+Tensor gaussian_noise(at::IntArrayRef sizes, std::vector<Rng>& streams);
+
+/// The images within `eps` (L-inf) and [0,1] that `uniform` [N,C,H,W] in [0,1) names: 0 the
+/// darkest, 1 the brightest allowed value of each pixel.
+Tensor linf_start(const Tensor& images, double eps, const Tensor& uniform);
+
 /// Size of each image's change in the norm: [N].
 Tensor change_size(Norm norm, const Tensor& attacked, const Tensor& images);
 

@@ -1,5 +1,7 @@
 #include "flipside/config/config.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>

@@ -1,5 +1,7 @@
 #include "flipside/data/dataset.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>

@@ -106,6 +106,19 @@ Victim view_and_head_victim(const Model& model) {
           model.num_classes(), /*rejects=*/false};
 }
 
+/// The same again, who must not be rejected either: `rejecting` says by how much D's fakeness
+/// exceeds what it lets through.
+Victim everything_victim(const Model& model, const Victim& rejecting) {
+  const Victim both = view_and_head_victim(model);
+  const int64_t num_classes = model.num_classes();
+  const auto logits = [both, rejecting, num_classes](const Tensor& images) {
+    const Tensor classes = both.logits(images), all = rejecting.logits(images);
+    const Tensor excess = all.select(1, num_classes) - all.slice(1, 0, num_classes).amax(1);
+    return torch::cat({classes, (classes.amax(1) + excess).unsqueeze(1)}, /*dim=*/1);
+  };
+  return {logits, num_classes, /*rejects=*/true};
+}
+
 /// AUROC of a score that should be high for the first and low for the second; NaN without either.
 double separation(const Tensor& high, const Tensor& low) {
   RankMeter ranks;
@@ -274,6 +287,29 @@ class Measurement {
   DoubtResults results_;
 };
 
+/// What only a counterfactual model can be asked: attacks that mind its other answers too, and its
+/// own counterfactuals.
+void measure_generator(const Model& model, const ImageFolder& folder, const DoubtOptions& options,
+                       const std::string& bound, Measurement& measurement) {
+  const Victim wary =
+      reject_victim(model, RejectScore::kFakeness,
+                    choose_reject_threshold(model, folder, RejectScore::kFakeness, kAccept));
+  measurement.add_strange("attacked, adaptive", bound + ", class logits and fakeness",
+                          [&](const Batch& b) { return attacked(wary, b, options); });
+  const Victim both = view_and_head_victim(model);
+  measurement.add_spread("attacked, views and head",
+                         bound + " on all views and the generator's head at once",
+                         [&](const Batch& b) { return attacked(both, b, options); });
+  const Victim everything = everything_victim(model, wary);
+  measurement.add_spread("attacked, everything",
+                         bound + " on all views, the generator's head and fakeness at once",
+                         [&](const Batch& b) { return attacked(everything, b, options); });
+  const Explainer explainer(model);
+  measurement.add_strange(
+      "counterfactual", "of the image, towards the default target",
+      [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
+}
+
 }  // namespace
 
 DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
@@ -285,26 +321,11 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
   const Victim classes = class_victim(model);
   measurement.add_strange("attacked", bound + " on the class logits",
                           [&](const Batch& b) { return attacked(classes, b, options); });
-  if (model.config.model.kind == ModelKind::kCounterfactual) {
-    const Victim wary =
-        reject_victim(model, RejectScore::kFakeness,
-                      choose_reject_threshold(model, folder, RejectScore::kFakeness, kAccept));
-    measurement.add_strange("attacked, adaptive", bound + ", class logits and fakeness",
-                            [&](const Batch& b) { return attacked(wary, b, options); });
-    const Explainer explainer(model);
-    measurement.add_strange(
-        "counterfactual", "of the image, towards the default target",
-        [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
-  }
   const Victim views = view_victim(model);
   measurement.add_spread("attacked, all views", bound + " on the mean probabilities of all views",
                          [&](const Batch& b) { return attacked(views, b, options); });
-  if (model.config.model.kind == ModelKind::kCounterfactual) {
-    const Victim both = view_and_head_victim(model);
-    measurement.add_spread("attacked, views and head",
-                           bound + " on all views and the generator's head at once",
-                           [&](const Batch& b) { return attacked(both, b, options); });
-  }
+  if (model.config.model.kind == ModelKind::kCounterfactual)
+    measure_generator(model, folder, options, bound, measurement);
   measurement.add_strange("blurred", fmt::format("Gaussian, sigma {} pixels", kBlur),
                           [](const Batch& b) { return blurred(b.images); });
   measurement.add_strange("noisy", fmt::format("Gaussian, deviation {}", kNoiseDeviation),

@@ -101,11 +101,12 @@ TEST_F(DoubtTest, AgreesWithASlowLoop) {
       }
     }
   }
-  EXPECT_EQ(kinds, (std::vector<std::string>{"attacked", "attacked, adaptive", "counterfactual",
-                                             "attacked, all views", "attacked, views and head",
-                                             "blurred", "noisy", "jpeg", "foreign"}));
+  EXPECT_EQ(kinds,
+            (std::vector<std::string>{"attacked", "attacked, all views", "attacked, adaptive",
+                                      "attacked, views and head", "attacked, everything",
+                                      "counterfactual", "blurred", "noisy", "jpeg", "foreign"}));
   const auto json = nlohmann::json::parse(to_json(results));
-  EXPECT_EQ(json["strange"].size(), 9u);
+  EXPECT_EQ(json["strange"].size(), 10u);
   EXPECT_NE(to_text(results).find("fake_logit"), std::string::npos);
 }
 

@@ -1,5 +1,7 @@
 #include "flipside/eval/model_folder.h"
 
+#include <fmt/ranges.h>
+
 #include "flipside/core/error.h"
 
 namespace flipside {

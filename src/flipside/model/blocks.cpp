@@ -1,5 +1,7 @@
 #include "flipside/model/blocks.h"
 
+#include <fmt/ranges.h>
+
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
 

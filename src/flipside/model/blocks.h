@@ -16,10 +16,10 @@ namespace flipside {
 /// with mean and variance over the channels of a group and all pixels (Wu and He 2018, eq. 1).
 /// `x` [N,C,H,W]; `gain`, `bias` [N,C] (FiLM folded in by the caller, so that its gradient costs
 /// nothing here); groups divides C; slope in (0,1], 1 being no activation. Gives [N,C,H,W]
-/// channels_last, of the type of `x`; sums and statistics are float32 whatever that is. On the CPU
-/// in float32 and bfloat16, with C a multiple of 8, forward and backward are one custom autograd
-/// node, whose results do not depend on the number of threads; elsewhere, and for second
-/// derivatives, the same mathematics is composed of libtorch's operators.
+/// channels_last, of the type of `x`; sums and statistics are float32 whatever that is. In float32
+/// and bfloat16, with C a multiple of 8 (on a GPU: with groups of 8 channels), forward and backward
+/// are one custom autograd node, whose results do not depend on the number of threads; elsewhere,
+/// and for second derivatives, the same mathematics is composed of libtorch's operators.
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps = 1e-5);
 

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>

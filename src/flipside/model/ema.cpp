@@ -1,5 +1,7 @@
 #include "flipside/model/ema.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 
 #include "flipside/core/device.h"

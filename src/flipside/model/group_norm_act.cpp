@@ -6,6 +6,7 @@
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/composed_gradients.h"
+#include "flipside/model/group_norm_gpu.h"
 #include "flipside/model/group_norm_kernels.h"
 
 namespace flipside {
@@ -235,21 +236,36 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
   return {dx, dgain, dbias};
 }
 
+/// As `GpuNorm` describes it, on the processor.
+struct CpuNorm {
+  Tensor x, gain, bias, mean, rstd;
+  double slope;
+
+  Tensor forward(double eps) const {
+    Call call = this->call();
+    return x.scalar_type() == at::kFloat ? fused_forward<float>(call, eps)
+                                         : fused_forward<BFloatBits>(call, eps);
+  }
+  tensor_list backward(const Tensor& dy, bool needs_input) const {
+    return x.scalar_type() == at::kFloat ? fused_backward<float>(call(), dy, needs_input)
+                                         : fused_backward<BFloatBits>(call(), dy, needs_input);
+  }
+
+ private:
+  Call call() const {
+    return {Layout(x, mean.size(1)), x, gain.contiguous(), bias.contiguous(), mean, rstd, slope};
+  }
+};
+
 class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
                         const Tensor& bias, int64_t groups, double slope, double eps) {
     RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
-    Call call{Layout(x, groups),
-              x,
-              gain.contiguous(),
-              bias.contiguous(),
-              at::empty({x.size(0), groups}, gain.options()),
-              at::empty({x.size(0), groups}, gain.options()),
-              slope};
-    Tensor y = x.scalar_type() == at::kFloat ? fused_forward<float>(call, eps)
-                                             : fused_forward<BFloatBits>(call, eps);
-    context->save_for_backward({x, gain, bias, call.mean, call.rstd});
+    const Tensor mean = at::empty({x.size(0), groups}, gain.options()), rstd = at::empty_like(mean);
+    const Tensor y = x.is_cuda() ? GpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps)
+                                 : CpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps);
+    context->save_for_backward({x, gain, bias, mean, rstd});
     context->saved_data["groups"] = groups;
     context->saved_data["slope"] = slope;
     context->saved_data["eps"] = eps;
@@ -268,25 +284,25 @@ class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
         return {group_norm_act_composed(x, gain, bias, groups, slope, eps)};
       });
     } else {
-      const Call call{Layout(x, groups), x,    gain.contiguous(), bias.contiguous(), saved[3],
-                      saved[4],          slope};
       const Tensor dy = outputs[0].contiguous(kChannelsLast);
-      gradients = x.scalar_type() == at::kFloat
-                      ? fused_backward<float>(call, dy, x.requires_grad())
-                      : fused_backward<BFloatBits>(call, dy, x.requires_grad());
+      const bool to_input = x.requires_grad();
+      gradients = x.is_cuda()
+                      ? GpuNorm{x, gain, bias, saved[3], saved[4], slope}.backward(dy, to_input)
+                      : CpuNorm{x, gain, bias, saved[3], saved[4], slope}.backward(dy, to_input);
     }
     gradients.resize(6);  // none for groups, slope, eps
     return gradients;
   }
 };
 
-bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias) {
-  const auto plain = [](const Tensor& t) {
-    return t.device().is_cpu() && t.scalar_type() == at::kFloat;
+bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups) {
+  const auto plain = [&x](const Tensor& t) {
+    return t.device() == x.device() && t.scalar_type() == at::kFloat;
   };
-  const bool known = takes_fused_nodes(x.device()) &&
-                     (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
-  return known && plain(gain) && plain(bias) && x.size(1) % kernels::kLanes == 0;
+  if (!plain(gain) || !plain(bias)) return false;
+  if (x.is_cuda()) return has_gpu_norm(x, groups);
+  const bool type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  return takes_fused_nodes(x.device()) && type && x.size(1) % kernels::kLanes == 0;
 }
 
 }  // namespace
@@ -303,7 +319,8 @@ Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor
 
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps) {
-  if (!fusable(x, gain, bias)) return group_norm_act_composed(x, gain, bias, groups, slope, eps);
+  if (!fusable(x, gain, bias, groups))
+    return group_norm_act_composed(x, gain, bias, groups, slope, eps);
   TORCH_CHECK(x.size(1) % groups == 0, "group_norm_act: ", groups, " groups do not divide ",
               x.size(1), " channels");
   return GroupNormAct::apply(x.contiguous(kChannelsLast), gain, bias, groups, slope, eps);

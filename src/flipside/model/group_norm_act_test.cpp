@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
@@ -47,6 +48,42 @@ TEST(GroupNormAct, AgreesWithTheComposedOperatorsInDouble) {
         torch::autograd::grad({y64}, {x64, gain64, bias64}, {in.dy.to(at::kDouble)});
     EXPECT_TRUE(actual[0].is_contiguous(kChannelsLast));
     for (size_t i = 0; i < 3; ++i) expect_close(actual[i].to(at::kDouble), expected[i], 1e-5);
+  }
+}
+
+/// y and the gradients of x, gain and bias, of the inputs moved to `options`' device and type.
+std::vector<Tensor> all_of(const Inputs& in, const Case& k, const torch::TensorOptions& options) {
+  const auto weights = options.dtype(at::promoteTypes(options.dtype().toScalarType(), at::kFloat));
+  const Tensor x = in.x.detach().to(options).requires_grad_();
+  const Tensor gain = in.gain.detach().to(weights).requires_grad_();
+  const Tensor bias = in.bias.detach().to(weights).requires_grad_();
+  const Tensor y = group_norm_act(x, gain, bias, k.groups, k.slope);
+  EXPECT_TRUE(y.is_contiguous(kChannelsLast));
+  auto results = torch::autograd::grad({y}, {x, gain, bias}, {in.dy.to(options)});
+  results.push_back(y.detach());
+  for (Tensor& result : results) result = result.to(at::kCPU, at::kDouble);
+  return results;
+}
+
+TEST(GroupNormAct, TheGpuAgreesWithTheComposedOperatorsInDouble) {
+  if (!has_cuda()) GTEST_SKIP() << "no CUDA in this libtorch, or no GPU in this machine";
+  // Many blocks; lanes that are no power of two; one pixel; the widest; and groups it does not
+  // know.
+  const Case cases[] = {{3, 16, 64, 64, 2, 0.1},  {2, 24, 5, 7, 3, 0.1},     {2, 8, 1, 1, 1, 0.1},
+                        {1, 96, 65, 33, 12, 0.1}, {2, 2048, 3, 3, 256, 1.0}, {2, 40, 6, 6, 1, 0.5}};
+  for (const auto& k : cases) {
+    Inputs in = make_inputs(k);
+    for (const auto& [type, tolerance] : {std::pair{at::kFloat, 1e-5}, {at::kBFloat16, 2e-2}}) {
+      // The numbers that the type holds, so that only the arithmetic differs.
+      const auto round = [type = type](const Tensor& t) {
+        return t.detach().to(type).to(at::kFloat).contiguous(kChannelsLast);
+      };
+      in.x = round(in.x);
+      in.dy = round(in.dy);
+      const auto actual = all_of(in, k, torch::TensorOptions(at::kCUDA).dtype(type));
+      const auto expected = all_of(in, k, torch::TensorOptions(at::kCPU).dtype(at::kDouble));
+      for (size_t i = 0; i < actual.size(); ++i) expect_close(actual[i], expected[i], tolerance);
+    }
   }
 }
 

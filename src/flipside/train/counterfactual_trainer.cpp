@@ -56,10 +56,10 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
       if (judge()) judge()->prepare(lr);
     }
   }
-  input.streams = attack_streams(batch, rng);
+  input.noise = attack_noise(batch, rng);
   if (phase != Phase::kWarmup) {
     const double attacked = config_.loss.robust_cf_fraction * static_cast<double>(images - own);
-    input.cf_streams = streams_for(own, std::llround(attacked), rng);
+    input.cf_noise = noise_for(own, std::llround(attacked), batch, uniform_noise, rng);
   }
   return input;
 }
@@ -126,7 +126,7 @@ Tensor CounterfactualTrainer::discriminator_loss(const StepInput& input, const Q
                                                  const Tensor& x_cf) {
   // GroupNorm looks at one image at a time, so real and generated ones can share a pass.
   const Tensor real = real_images(input);
-  const Tensor made = attacked(x_cf.detach(), ask.t, input.cf_streams);
+  const Tensor made = attacked(x_cf.detach(), ask.t, input.cf_noise);
   const Tensor both = torch::cat({real, made}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);

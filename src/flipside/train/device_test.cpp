@@ -98,6 +98,21 @@ class Parted : public Kind {
   using Kind::train_on;
 };
 
+/// Without attacks, and with each kind of them (a segmenter has none).
+std::vector<Config> configs_of(ModelKind kind) {
+  std::vector<Config> configs{config_of(kind)};
+  if (kind == ModelKind::kSegmenter) return configs;
+  for (const RobustLoss loss : {RobustLoss::kAdversarial, RobustLoss::kTrades}) {
+    Config config = config_of(kind);
+    config.loss.robust_fraction = 0.5;
+    config.loss.robust_loss = loss;
+    config.loss.robust_cf_fraction = kind == ModelKind::kCounterfactual ? 0.5 : 0.0;
+    if (kind == ModelKind::kCounterfactual) config.model.fake_head = FakeHead::kFactorised;
+    configs.push_back(config);
+  }
+  return configs;
+}
+
 TEST_P(EveryKind, TheStepAsksTheDeviceForNothing) {
   // What a CUDA graph repeats must not depend on values that the host has seen.
   const auto questions = [](auto trainer) {
@@ -107,22 +122,23 @@ TEST_P(EveryKind, TheStepAsksTheDeviceForNothing) {
     EXPECT_EQ(count_of_questions([&] { losses = trainer.train_on(input); }), 0);
     EXPECT_EQ(count_of_questions([&] { losses[0].second.template item<double>(); }), 2);
   };
-  for (const int64_t warmup : {5, 0}) {
-    Config config = config_of(GetParam());
-    config.train.discriminator_warmup = warmup;
-    Model model = make_model(config, {"crack", "intact"}, 1);
-    if (GetParam() == ModelKind::kCounterfactual)
-      questions(Parted<CounterfactualTrainer>(std::move(model)));
-    else
-      questions(Parted<SupervisedTrainer>(std::move(model)));
-  }
+  for (Config config : configs_of(GetParam()))
+    for (const int64_t warmup : {5, 0}) {
+      config.train.discriminator_warmup = warmup;
+      Model model = make_model(config, {"crack", "intact"}, 1);
+      if (GetParam() == ModelKind::kCounterfactual)
+        questions(Parted<CounterfactualTrainer>(std::move(model)));
+      else
+        questions(Parted<SupervisedTrainer>(std::move(model)));
+    }
 }
 
 TEST_P(EveryKind, ALaterInputInTheSameMemoryGivesItsOwnLosses) {
   // As a graph does it: the work is the same, the input's memory takes the next values.
   const auto check = [](auto& plain, auto& reused) {
     StepInput memory = reused.prepare(noise_batch(0)).to(at::kCPU);
-    for (Tensor* tensor : {&memory.batch.images, &memory.batch.labels, &memory.batch.masks})
+    for (Tensor* tensor : {&memory.batch.images, &memory.batch.labels, &memory.batch.masks,
+                           &memory.noise, &memory.cf_noise})
       if (tensor->defined()) *tensor = tensor->clone();
     const auto first = reused.train_on(memory);
     EXPECT_TRUE(
@@ -133,26 +149,25 @@ TEST_P(EveryKind, ALaterInputInTheSameMemoryGivesItsOwnLosses) {
         torch::equal(second[0].second, plain.train_on(plain.prepare(noise_batch(1)))[0].second));
     EXPECT_FALSE(torch::equal(first[0].second, second[0].second));
   };
-  const Config config = config_of(GetParam());
-  if (GetParam() == ModelKind::kCounterfactual) {
-    Parted<CounterfactualTrainer> a(make_model(config, {"crack", "intact"}, 1)),
-        b(make_model(config, {"crack", "intact"}, 1));
-    check(a, b);
-  } else {
-    Parted<SupervisedTrainer> a(make_model(config, {"crack", "intact"}, 1)),
-        b(make_model(config, {"crack", "intact"}, 1));
-    check(a, b);
+  for (const Config& config : configs_of(GetParam())) {
+    if (GetParam() == ModelKind::kCounterfactual) {
+      Parted<CounterfactualTrainer> a(make_model(config, {"crack", "intact"}, 1)),
+          b(make_model(config, {"crack", "intact"}, 1));
+      check(a, b);
+    } else {
+      Parted<SupervisedTrainer> a(make_model(config, {"crack", "intact"}, 1)),
+          b(make_model(config, {"crack", "intact"}, 1));
+      check(a, b);
+    }
   }
 }
 
 TEST_P(EveryKind, CpuAndGpuAgreeOnTheLossesOfTenSteps) {
   if (!has_cuda()) GTEST_SKIP() << "no CUDA in this libtorch, or no GPU in this machine";
-  // Twice: as it trains (recorded from the fourth step of a phase on), and with robust training,
-  // which is never recorded.
-  for (const double robust : {0.0, 0.5}) {
-    Config config = config_of(GetParam());
+  // A phase is recorded from its fourth step on, an attack's from the fourth at its full bound.
+  for (Config config : configs_of(GetParam())) {
     config.train.steps = 2 * kSteps;
-    config.loss.robust_fraction = robust;
+    config.train.robust_ramp = 0.1;
     const auto cpu = losses_of(config, 5 + kSteps);
     config.train.device = DeviceChoice::kCuda;
     expect_near(losses_of(config, 5 + kSteps), cpu, 1e-2);

@@ -24,7 +24,7 @@ StepInput SupervisedTrainer::prepare(const Batch& batch) {
   Rng rng = step_rng();
   StepInput input;
   input.batch = {batch.images, batch.labels, {}, {}, batch.all_labels};
-  input.streams = attack_streams(batch, rng);
+  input.noise = attack_noise(batch, rng);
   if (classifier) return input;
   Tensor& masks = input.batch.masks = batch.masks;
   if (!masks.defined()) {  // of no image of this batch

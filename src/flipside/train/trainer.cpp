@@ -60,7 +60,7 @@ StepInput StepInput::to(at::Device device) const {
   const auto move = [device](const Tensor& tensor) {
     return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
   };
-  return {batch.to(device), move(targets), move(penalty), streams, cf_streams};
+  return {batch.to(device), move(targets), move(penalty), move(noise), move(cf_noise)};
 }
 
 void StepInput::copy_(const StepInput& other) {
@@ -74,8 +74,8 @@ void StepInput::copy_(const StepInput& other) {
   take(batch.all_labels, other.batch.all_labels);
   take(targets, other.targets);
   take(penalty, other.penalty);
-  streams = other.streams;
-  cf_streams = other.cf_streams;
+  take(noise, other.noise);
+  take(cf_noise, other.cf_noise);
 }
 
 Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
@@ -104,10 +104,10 @@ Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
 Trainer::~Trainer() = default;
 
 LossTensors Trainer::compute(const StepInput& input) {
-  // An attack draws on the host between its passes, and a group waits there: no graph can.
+  // A graph repeats an attack's bound, and a group waits on the host.
   const bool attacks = config_.loss.robust_fraction > 0 || config_.loss.robust_cf_fraction > 0;
-  const bool on_host = attacks || !group_.is_alone();
-  if (!device_.is_cuda() || on_host) return train_on(input.to(device_));
+  const bool changes = attacks && schedule_.bound_factor(step_) < 1;
+  if (!device_.is_cuda() || changes || !group_.is_alone()) return train_on(input.to(device_));
   if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
   return graph_->run(static_cast<int>(schedule_.phase(step_)), input,
                      [this](const StepInput& on_device) { return train_on(on_device); });
@@ -210,39 +210,49 @@ int64_t Trainer::num_attacked(const Batch& batch) const {
   return std::llround(config_.loss.robust_fraction * static_cast<double>(whole_size(batch)));
 }
 
-std::vector<Rng> Trainer::streams_for(int64_t first, int64_t count, Rng& rng) const {
+Tensor Trainer::attack_noise(const Batch& batch, Rng& rng) const {
+  const bool trades = config_.loss.robust_loss == RobustLoss::kTrades;
+  return noise_for(/*first=*/0, num_attacked(batch), batch, trades ? gaussian_noise : uniform_noise,
+                   rng);
+}
+
+Tensor Trainer::noise_for(int64_t first, int64_t count, const Batch& batch, Draw draw,
+                          Rng& rng) const {
   std::vector<Rng> streams;
   for (int64_t i = 0; i < count; ++i) {
     const Rng stream(rng.next());
     if (group_.shard().has(first + i)) streams.push_back(stream);
   }
-  return streams;
+  if (streams.empty()) return {};
+  std::vector<int64_t> sizes = batch.images.sizes().vec();
+  sizes[0] = static_cast<int64_t>(streams.size());
+  return draw(sizes, streams);
 }
 
 Tensor Trainer::real_images(const StepInput& input) {
   const Batch& batch = input.batch;
   if (config_.loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
-  return attacked(batch.images, batch.labels, input.streams);
+  return attacked(batch.images, batch.labels, input.noise);
 }
 
-Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, std::vector<Rng> streams) {
-  if (streams.empty()) return images;
-  const auto count = static_cast<int64_t>(streams.size());
+Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, const Tensor& noise) {
+  if (!noise.defined()) return images;
+  const int64_t count = noise.size(0);
+  const Tensor clean = images.slice(0, 0, count);
   FrozenWeights frozen(*model_.discriminator);
   PgdOptions options;
   options.steps = config_.loss.robust_steps;
-  options.stop_when_won = false;  // training wants the full bound
-  const Tensor adversarial = pgd(class_victim(model_), robust_threat(), images.slice(0, 0, count),
-                                 {labels.slice(0, 0, count), {}}, streams, options);
+  const ThreatModel threat = robust_threat();
+  const Tensor adversarial = pgd_from(linf_start(clean, threat.eps, noise), class_victim(model_),
+                                      threat, clean, {labels.slice(0, 0, count), {}}, options);
   return torch::cat({adversarial, images.slice(0, count)}).contiguous(kChannelsLast);
 }
 
 Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {
   const auto& loss = config_.loss;
-  std::vector<Rng> streams = input.streams;
-  if (streams.empty() || loss.robust_loss != RobustLoss::kTrades)
+  if (!input.noise.defined() || loss.robust_loss != RobustLoss::kTrades)
     return torch::zeros({}, logits.options());
-  const auto attacked = static_cast<int64_t>(streams.size());
+  const int64_t attacked = input.noise.size(0);
   const double part =
       static_cast<double>(attacked) / static_cast<double>(num_attacked(input.batch));
   const Victim victim = class_victim(model_);
@@ -250,7 +260,7 @@ Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {
   Tensor worst;
   {
     FrozenWeights frozen(*model_.discriminator);
-    worst = divergence_attack(victim, robust_threat(), clean, streams, loss.robust_steps);
+    worst = divergence_attack(victim, robust_threat(), clean, input.noise, loss.robust_steps);
   }
   const Tensor answers = logits.slice(0, 0, attacked).slice(1, 0, model_.num_classes());
   return (part * loss.robust_beta) *

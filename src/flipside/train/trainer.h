@@ -28,10 +28,11 @@ using LossTensors = std::vector<std::pair<std::string, Tensor>>;
 /// in one), so that the step's work can be captured once and repeated on other values.
 struct StepInput {
   Batch batch;
-  Tensor targets;            ///< [M] int64, classes that counterfactuals of the last M images have
-  Tensor penalty;            ///< scalar, factor on the penalties (5)
-  std::vector<Rng> streams;  ///< of the images that robust training attacks; it is never captured
-  std::vector<Rng> cf_streams;  ///< and of the counterfactuals
+  Tensor targets;  ///< [M] int64, classes that counterfactuals of the last M images have
+  Tensor penalty;  ///< scalar, factor on the penalties (5)
+  /// [A,3,H,W], where robust training's attacks on the first A images begin: uniform in [0,1), for
+  /// TRADES Gaussian; undefined without them. And on the first counterfactuals.
+  Tensor noise, cf_noise;
 
   StepInput to(at::Device device) const;
   /// Takes the values of an input of the same shapes.
@@ -102,9 +103,9 @@ class Trainer {
   /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
   /// the discriminator's (or classifier's) K class logits.
   Tensor real_images(const StepInput& input);
-  /// The images with as many of them, from the first, replaced by adversarial ones as there are
-  /// streams.
-  Tensor attacked(const Tensor& images, const Tensor& labels, std::vector<Rng> streams);
+  /// The images with as many of them, from the first, replaced by adversarial ones as `noise`
+  /// (uniform) has.
+  Tensor attacked(const Tensor& images, const Tensor& labels, const Tensor& noise);
   /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
   Tensor robust_penalty(const StepInput& input, const Tensor& logits);
@@ -120,12 +121,12 @@ class Trainer {
   static double part_of(const Batch& batch);
   /// Number of images of the whole batch that robust training attacks.
   int64_t num_attacked(const Batch& batch) const;
-  /// Random streams for those of them that this process has.
-  std::vector<Rng> attack_streams(const Batch& batch, Rng& rng) const {
-    return streams_for(/*first=*/0, num_attacked(batch), rng);
-  }
-  /// The same for `count` images of the whole batch from `first` on.
-  std::vector<Rng> streams_for(int64_t first, int64_t count, Rng& rng) const;
+  /// `StepInput::noise`.
+  Tensor attack_noise(const Batch& batch, Rng& rng) const;
+  /// By `uniform_noise` or `gaussian_noise` for those that this process has of `count` images of
+  /// the whole batch from `first` on: [A,3,H,W], undefined where there is none.
+  using Draw = Tensor (*)(at::IntArrayRef sizes, std::vector<Rng>& streams);
+  Tensor noise_for(int64_t first, int64_t count, const Batch& batch, Draw draw, Rng& rng) const;
   /// The bound of this step's attacks.
   ThreatModel robust_threat() const {
     return {Norm::kLinf, schedule_.bound_factor(step_) * config_.loss.robust_eps / 255.0};
