@@ -2,8 +2,15 @@
 // forward (moments; values) and two backward (sums; values). A thread takes eight channels of a
 // pixel at once, which are one group and 16 bytes of bfloat16. Sums go from threads over blocks to
 // samples in a fixed order, without atomics: the same input gives the same bits.
+//
+// The tests run these kernels on the processor too (tests/support/cuda_on_cpu.h).
 
+#ifdef __CUDACC__
 #include <cuda_bf16.h>
+#define FLIPSIDE_UNROLL _Pragma("unroll")
+#else
+#define FLIPSIDE_UNROLL
+#endif
 
 #include "flipside/model/group_norm_gpu_kernels.h"
 
@@ -14,17 +21,21 @@ constexpr int kThreads = 256;        // of a block, of which those that make who
 constexpr int kPixelsPerThread = 8;  // enough to hide the block's reduction
 constexpr int kWarp = 32;
 
+#ifdef __CUDACC__
+template <typename... Parameters, typename... Arguments>
+void launch(void (*kernel)(Parameters...), dim3 grid, int threads, cudaStream_t stream,
+            Arguments... arguments) {
+  kernel<<<grid, threads, 0, stream>>>(arguments...);
+}
+#endif
+
 struct alignas(16) HalfOctet {
   __nv_bfloat162 pairs[4];
-};
-struct alignas(32) FullOctet {
-  float4 fours[2];
 };
 
 __device__ void load(const __nv_bfloat16* from, float (&to)[kOctet]) {
   const HalfOctet octet = *reinterpret_cast<const HalfOctet*>(from);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
+  FLIPSIDE_UNROLL for (int i = 0; i < 4; ++i) {
     const float2 pair = __bfloat1622float2(octet.pairs[i]);
     to[2 * i] = pair.x;
     to[2 * i + 1] = pair.y;
@@ -33,8 +44,7 @@ __device__ void load(const __nv_bfloat16* from, float (&to)[kOctet]) {
 
 __device__ void load(const float* from, float (&to)[kOctet]) {
   const auto* fours = reinterpret_cast<const float4*>(from);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
+  FLIPSIDE_UNROLL for (int i = 0; i < 2; ++i) {
     const float4 four = fours[i];
     to[4 * i] = four.x;
     to[4 * i + 1] = four.y;
@@ -45,8 +55,9 @@ __device__ void load(const float* from, float (&to)[kOctet]) {
 
 __device__ void store(const float (&from)[kOctet], __nv_bfloat16* to) {
   HalfOctet octet;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) octet.pairs[i] = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
+  FLIPSIDE_UNROLL for (int i = 0; i < 4; ++i) {
+    octet.pairs[i] = __floats2bfloat162_rn(from[2 * i], from[2 * i + 1]);
+  }
   *reinterpret_cast<HalfOctet*>(to) = octet;
 }
 
@@ -82,20 +93,18 @@ struct Place {
 /// block call it; `shared` [Count][kThreads].
 template <int Count>
 __device__ void sum_lanes(const Place& place, float (&values)[Count], float* shared) {
-#pragma unroll
-  for (int i = 0; i < Count; ++i) shared[i * kThreads + threadIdx.x] = values[i];
+  FLIPSIDE_UNROLL for (int i = 0; i < Count; ++i) shared[i * kThreads + threadIdx.x] = values[i];
   __syncthreads();
   for (int half = kThreads / 2; half > 0; half /= 2) {
-    if (place.lane < half && place.lane + half < place.lanes)
-#pragma unroll
-      for (int i = 0; i < Count; ++i) {
+    if (place.lane < half && place.lane + half < place.lanes) {
+      FLIPSIDE_UNROLL for (int i = 0; i < Count; ++i) {
         float* const mine = shared + i * kThreads + threadIdx.x;
         *mine += mine[half * place.groups];
       }
+    }
     __syncthreads();
   }
-#pragma unroll
-  for (int i = 0; i < Count; ++i) values[i] = shared[i * kThreads + threadIdx.x];
+  FLIPSIDE_UNROLL for (int i = 0; i < Count; ++i) values[i] = shared[i * kThreads + threadIdx.x];
 }
 
 /// A number near the group's mean, so that the sums of squares lose no digits: its first value.
@@ -115,8 +124,7 @@ __global__ void moments_kernel(NormSizes s, const Value* x, float* parts) {
     for (int64_t p = place.first + place.lane; p < place.last; p += place.lanes) {
       float v[kOctet];
       load(x + place.offset(s, p), v);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
+      FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
         const float apart = v[i] - around;
         sums[0] += apart;
         sums[1] += apart * apart;
@@ -135,9 +143,8 @@ __global__ void moments_kernel(NormSizes s, const Value* x, float* parts) {
 __device__ double sum_parts(const float* parts, int64_t count, int64_t step) {
   double sum = 0;
   for (int64_t i = threadIdx.x % kWarp; i < count; i += kWarp) sum += parts[i * step];
-#pragma unroll
-  for (int other = kWarp / 2; other > 0; other /= 2)
-    sum += __shfl_xor_sync(0xffffffffu, sum, other);
+  FLIPSIDE_UNROLL for (int other = kWarp / 2; other > 0; other /= 2) sum +=
+      __shfl_xor_sync(0xffffffffu, sum, other);
   return sum;
 }
 
@@ -183,8 +190,7 @@ __global__ void values_kernel(NormSizes s, const Value* x, const float* mean, co
     const int64_t offset = place.offset(s, p);
     float v[kOctet];
     load(x + offset, v);
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i) {
+    FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
       const float z = (v[i] - affine.mean) * affine.rstd * affine.gain[i] + affine.bias[i];
       v[i] = z > 0 ? z : slope * z;
     }
@@ -198,8 +204,7 @@ __device__ void before_activation(const Affine& affine, const Value* x, const Va
                                   float slope, float (&xhat)[kOctet], float (&g)[kOctet]) {
   load(x, xhat);
   load(dy, g);
-#pragma unroll
-  for (int i = 0; i < kOctet; ++i) {
+  FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
     xhat[i] = (xhat[i] - affine.mean) * affine.rstd;
     if (!(xhat[i] * affine.gain[i] + affine.bias[i] > 0)) g[i] *= slope;
   }
@@ -220,8 +225,7 @@ __global__ void gradient_sums_kernel(NormSizes s, const Value* x, const float* m
       const int64_t offset = place.offset(s, p);
       float xhat[kOctet], g[kOctet];
       before_activation(affine, x + offset, dy + offset, slope, xhat, g);
-#pragma unroll
-      for (int i = 0; i < kOctet; ++i) {
+      FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
         sums[2 * i] += g[i];
         sums[2 * i + 1] += g[i] * xhat[i];
       }
@@ -231,8 +235,7 @@ __global__ void gradient_sums_kernel(NormSizes s, const Value* x, const float* m
   if (place.lane != 0) return;
   float* const out =
       parts + ((place.sample * gridDim.x + blockIdx.x) * s.channels + place.group * kOctet) * 2;
-#pragma unroll
-  for (int i = 0; i < 2 * kOctet; ++i) out[i] = sums[i];
+  FLIPSIDE_UNROLL for (int i = 0; i < 2 * kOctet; ++i) out[i] = sums[i];
 }
 
 /// One warp per channel: its gradients of gain and bias.
@@ -264,8 +267,7 @@ __global__ void input_gradient_kernel(NormSizes s, const Value* x, const float* 
   float gains[kOctet], biases[kOctet], s1 = 0, s2 = 0;
   load(dgain + row, gains);
   load(dbias + row, biases);
-#pragma unroll
-  for (int i = 0; i < kOctet; ++i) {
+  FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
     s1 += affine.gain[i] * biases[i];
     s2 += affine.gain[i] * gains[i];
   }
@@ -276,9 +278,8 @@ __global__ void input_gradient_kernel(NormSizes s, const Value* x, const float* 
     const int64_t offset = place.offset(s, p);
     float xhat[kOctet], g[kOctet];
     before_activation(affine, x + offset, dy + offset, slope, xhat, g);
-#pragma unroll
-    for (int i = 0; i < kOctet; ++i)
-      g[i] = affine.rstd * (affine.gain[i] * g[i] - (s1 + xhat[i] * s2));
+    FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) g[i] =
+        affine.rstd * (affine.gain[i] * g[i] - (s1 + xhat[i] * s2));
     store(g, dx + offset);
   }
 }
@@ -293,19 +294,19 @@ dim3 grid_of(const NormSizes& s) {
 }
 
 /// Blocks that give each of `count` sums a warp.
-unsigned warps_of(int64_t count) {
-  return static_cast<unsigned>((count * kWarp + kThreads - 1) / kThreads);
+dim3 warps_of(int64_t count) {
+  return {static_cast<unsigned>((count * kWarp + kThreads - 1) / kThreads), 1};
 }
 
 template <typename Value>
 void forward_of(const NormCall& c, float eps, float* scratch, Value* y) {
   const NormSizes& s = c.sizes;
   const auto* x = static_cast<const Value*>(c.x);
-  moments_kernel<<<grid_of(s), kThreads, 0, c.stream>>>(s, x, scratch);
-  statistics_kernel<<<warps_of(s.samples * s.groups()), kThreads, 0, c.stream>>>(
-      s, x, scratch, chunks_of(s), eps, c.mean, c.rstd);
-  values_kernel<<<grid_of(s), kThreads, 0, c.stream>>>(s, x, c.mean, c.rstd, c.gain, c.gain_stride,
-                                                       c.bias, c.bias_stride, c.slope, y);
+  launch(moments_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, scratch);
+  launch(statistics_kernel<Value>, warps_of(s.samples * s.groups()), kThreads, c.stream, s, x,
+         scratch, chunks_of(s), eps, c.mean, c.rstd);
+  launch(values_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
+         c.gain_stride, c.bias, c.bias_stride, c.slope, y);
 }
 
 template <typename Value>
@@ -313,14 +314,13 @@ void backward_of(const NormCall& c, const Value* dy, float* scratch, float* dgai
                  Value* dx) {
   const NormSizes& s = c.sizes;
   const auto* x = static_cast<const Value*>(c.x);
-  gradient_sums_kernel<<<grid_of(s), kThreads, 0, c.stream>>>(
-      s, x, c.mean, c.rstd, c.gain, c.gain_stride, c.bias, c.bias_stride, c.slope, dy, scratch);
-  gain_gradient_kernel<<<warps_of(s.samples * s.channels), kThreads, 0, c.stream>>>(
-      s, scratch, chunks_of(s), dgain, dbias);
+  launch(gradient_sums_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
+         c.gain_stride, c.bias, c.bias_stride, c.slope, dy, scratch);
+  launch(gain_gradient_kernel, warps_of(s.samples * s.channels), kThreads, c.stream, s, scratch,
+         chunks_of(s), dgain, dbias);
   if (dx == nullptr) return;
-  input_gradient_kernel<<<grid_of(s), kThreads, 0, c.stream>>>(s, x, c.mean, c.rstd, c.gain,
-                                                               c.gain_stride, c.bias, c.bias_stride,
-                                                               c.slope, dy, dgain, dbias, dx);
+  launch(input_gradient_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
+         c.gain_stride, c.bias, c.bias_stride, c.slope, dy, dgain, dbias, dx);
 }
 
 }  // namespace
