@@ -23,7 +23,7 @@ if(FLIPSIDE_TORCH_FMT)
   # libtorch's, link neither.
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/system_fmt)
   file(CREATE_LINK ${FLIPSIDE_SYSTEM_FMT}/fmt ${CMAKE_BINARY_DIR}/system_fmt/fmt SYMBOLIC)
-  include_directories(BEFORE ${CMAKE_BINARY_DIR}/system_fmt)
+  include_directories(BEFORE SYSTEM ${CMAKE_BINARY_DIR}/system_fmt)
   set(flipside_fmt fmt::fmt-header-only)
   set(flipside_spdlog spdlog::spdlog_header_only)
 endif()
