@@ -2,4 +2,4 @@
 # Formats every C++ file of the project in place (needs clang-format, Debian's package of that name).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-git ls-files -co --exclude-standard '*.cpp' '*.h' | xargs clang-format -i
+git ls-files -co --exclude-standard '*.cpp' '*.h' '*.cu' | xargs clang-format -i
