@@ -19,21 +19,21 @@ find_path(FLIPSIDE_SYSTEM_FMT fmt/format.h)
 mark_as_advanced(FLIPSIDE_TORCH_FMT FLIPSIDE_SYSTEM_FMT)
 if(FLIPSIDE_TORCH_FMT)
   # This libtorch lays its own fmt among its headers, which would hide the system's, for which spdlog
-  # was made. A folder with nothing else in it can come first; users of the library, who see
-  # libtorch's, link neither.
+  # was made. A folder with nothing else in it can come first.
   file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/system_fmt)
   file(CREATE_LINK ${FLIPSIDE_SYSTEM_FMT}/fmt ${CMAKE_BINARY_DIR}/system_fmt/fmt SYMBOLIC)
   include_directories(BEFORE SYSTEM ${CMAKE_BINARY_DIR}/system_fmt)
-  set(flipside_fmt fmt::fmt-header-only)
-  set(flipside_spdlog spdlog::spdlog_header_only)
 endif()
 if(TORCH_CXX_FLAGS MATCHES "CXX11_ABI=0")
   # This libtorch names std::string otherwise than the system's libraries do: no C++ library of the
   # system can be linked with it, only headers can be used.
+  set(old_abi TRUE)
   if(FLIPSIDE_OPENCV)
     message(FATAL_ERROR "This libtorch has the old C++ ABI, with which the system's OpenCV cannot be "
                         "linked: take a libtorch with the new one, or -DFLIPSIDE_OPENCV=OFF")
   endif()
+endif()
+if(old_abi OR FLIPSIDE_TORCH_FMT)  # there, users of the library see libtorch's fmt
   set(flipside_fmt fmt::fmt-header-only)
   set(flipside_spdlog spdlog::spdlog_header_only)
 endif()

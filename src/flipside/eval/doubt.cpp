@@ -106,13 +106,12 @@ Victim view_and_head_victim(const Model& model) {
           model.num_classes(), /*rejects=*/false};
 }
 
-/// The same again, who must not be rejected either: `rejecting` says by how much D's fakeness
-/// exceeds what it lets through.
-Victim everything_victim(const Model& model, const Victim& rejecting) {
-  const Victim both = view_and_head_victim(model);
-  const int64_t num_classes = model.num_classes();
-  const auto logits = [both, rejecting, num_classes](const Tensor& images) {
-    const Tensor classes = both.logits(images), all = rejecting.logits(images);
+/// The answers of `victim`, which must not be rejected either: `rejecting` says by how much D's
+/// fakeness exceeds what it lets through.
+Victim unrejected_victim(const Victim& victim, const Victim& rejecting) {
+  const int64_t num_classes = victim.num_classes;
+  const auto logits = [victim, rejecting, num_classes](const Tensor& images) {
+    const Tensor classes = victim.logits(images), all = rejecting.logits(images);
     const Tensor excess = all.select(1, num_classes) - all.slice(1, 0, num_classes).amax(1);
     return torch::cat({classes, (classes.amax(1) + excess).unsqueeze(1)}, /*dim=*/1);
   };
@@ -300,7 +299,7 @@ void measure_generator(const Model& model, const ImageFolder& folder, const Doub
   measurement.add_spread("attacked, views and head",
                          bound + " on all views and the generator's head at once",
                          [&](const Batch& b) { return attacked(both, b, options); });
-  const Victim everything = everything_victim(model, wary);
+  const Victim everything = unrejected_victim(both, wary);
   measurement.add_spread("attacked, everything",
                          bound + " on all views, the generator's head and fakeness at once",
                          [&](const Batch& b) { return attacked(everything, b, options); });

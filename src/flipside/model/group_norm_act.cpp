@@ -299,10 +299,10 @@ bool fusable(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t gr
   const auto plain = [&x](const Tensor& t) {
     return t.device() == x.device() && t.scalar_type() == at::kFloat;
   };
-  if (!plain(gain) || !plain(bias)) return false;
-  if (x.is_cuda()) return has_gpu_norm(x, groups);
   const bool type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  return takes_fused_nodes(x.device()) && type && x.size(1) % kernels::kLanes == 0;
+  if (!type || !plain(gain) || !plain(bias)) return false;
+  if (x.is_cuda()) return has_gpu_norm(x, groups);
+  return takes_fused_nodes(x.device()) && x.size(1) % kernels::kLanes == 0;
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ constexpr int64_t kMostChannels = 2048;  // a block's threads take one pixel's c
 
 /// Its rows dense, all of them or one that stands for all.
 Tensor with_dense_rows(const Tensor& weight) {
-  return weight.stride(1) == 1 || weight.size(1) == 1 ? weight : weight.contiguous();
+  return weight.stride(1) == 1 ? weight : weight.contiguous();
 }
 
 gpu::NormCall call_of(const GpuNorm& n, const Tensor& gain, const Tensor& bias) {
@@ -45,8 +45,7 @@ Tensor scratch_for(const gpu::NormCall& call, const Tensor& like) {
 }  // namespace
 
 bool has_gpu_norm(const Tensor& x, int64_t groups) {
-  const bool type = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  return x.is_cuda() && type && x.numel() > 0 && x.size(1) == groups * gpu::kOctet &&
+  return x.is_cuda() && x.numel() > 0 && x.size(1) == groups * gpu::kOctet &&
          x.size(1) <= kMostChannels;
 }
 

@@ -16,7 +16,8 @@ struct GpuNorm {
   torch::autograd::tensor_list backward(const Tensor& dy, bool needs_input) const;
 };
 
-/// Whether this program has kernels for `x` in so many groups: on a GPU, groups of 8 channels.
+/// Whether this program has kernels for an `x` of such sizes in so many groups: on a GPU, groups of
+/// 8 channels.
 bool has_gpu_norm(const Tensor& x, int64_t groups);
 
 }  // namespace flipside

@@ -143,8 +143,9 @@ __global__ void moments_kernel(NormSizes s, const Value* x, float* parts) {
 __device__ double sum_parts(const float* parts, int64_t count, int64_t step) {
   double sum = 0;
   for (int64_t i = threadIdx.x % kWarp; i < count; i += kWarp) sum += parts[i * step];
-  FLIPSIDE_UNROLL for (int other = kWarp / 2; other > 0; other /= 2) sum +=
-      __shfl_xor_sync(0xffffffffu, sum, other);
+  FLIPSIDE_UNROLL for (int other = kWarp / 2; other > 0; other /= 2) {
+    sum += __shfl_xor_sync(0xffffffffu, sum, other);
+  }
   return sum;
 }
 
@@ -170,29 +171,28 @@ __global__ void statistics_kernel(NormSizes s, const Value* x, const float* part
 struct Affine {
   float mean, rstd, gain[kOctet], bias[kOctet];
 
-  __device__ Affine(const Place& place, const float* means, const float* rstds, const float* gains,
-                    int64_t gain_stride, const float* biases, int64_t bias_stride)
-      : mean(means[place.sample * place.groups + place.group]),
-        rstd(rstds[place.sample * place.groups + place.group]) {
-    load(gains + place.sample * gain_stride + place.group * kOctet, gain);
-    load(biases + place.sample * bias_stride + place.group * kOctet, bias);
+  __device__ Affine(const Place& place, const NormCall& c)
+      : mean(c.mean[place.sample * place.groups + place.group]),
+        rstd(c.rstd[place.sample * place.groups + place.group]) {
+    load(c.gain + place.sample * c.gain_stride + place.group * kOctet, gain);
+    load(c.bias + place.sample * c.bias_stride + place.group * kOctet, bias);
   }
 };
 
 template <typename Value>
-__global__ void values_kernel(NormSizes s, const Value* x, const float* mean, const float* rstd,
-                              const float* gain, int64_t gain_stride, const float* bias,
-                              int64_t bias_stride, float slope, Value* y) {
+__global__ void values_kernel(NormCall c, Value* y) {
+  const NormSizes& s = c.sizes;
+  const auto* x = static_cast<const Value*>(c.x);
   const Place place(s);
   if (!place.works()) return;
-  const Affine affine(place, mean, rstd, gain, gain_stride, bias, bias_stride);
+  const Affine affine(place, c);
   for (int64_t p = place.first + place.lane; p < place.last; p += place.lanes) {
     const int64_t offset = place.offset(s, p);
     float v[kOctet];
     load(x + offset, v);
     FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
       const float z = (v[i] - affine.mean) * affine.rstd * affine.gain[i] + affine.bias[i];
-      v[i] = z > 0 ? z : slope * z;
+      v[i] = z > 0 ? z : c.slope * z;
     }
     store(v, y + offset);
   }
@@ -212,19 +212,18 @@ __device__ void before_activation(const Affine& affine, const Value* x, const Va
 
 /// parts [samples,chunks,channels,2]: sums of g (dbias) and of g xhat (dgain).
 template <typename Value>
-__global__ void gradient_sums_kernel(NormSizes s, const Value* x, const float* mean,
-                                     const float* rstd, const float* gain, int64_t gain_stride,
-                                     const float* bias, int64_t bias_stride, float slope,
-                                     const Value* dy, float* parts) {
+__global__ void gradient_sums_kernel(NormCall c, const Value* dy, float* parts) {
   __shared__ float shared[2 * kOctet * kThreads];
+  const NormSizes& s = c.sizes;
+  const auto* x = static_cast<const Value*>(c.x);
   const Place place(s);
   float sums[2 * kOctet] = {};
   if (place.works()) {
-    const Affine affine(place, mean, rstd, gain, gain_stride, bias, bias_stride);
+    const Affine affine(place, c);
     for (int64_t p = place.first + place.lane; p < place.last; p += place.lanes) {
       const int64_t offset = place.offset(s, p);
       float xhat[kOctet], g[kOctet];
-      before_activation(affine, x + offset, dy + offset, slope, xhat, g);
+      before_activation(affine, x + offset, dy + offset, c.slope, xhat, g);
       FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
         sums[2 * i] += g[i];
         sums[2 * i + 1] += g[i] * xhat[i];
@@ -255,14 +254,13 @@ __global__ void gain_gradient_kernel(NormSizes s, const float* parts, int64_t ch
 /// With M elements in a group, S1 and S2 the sums of gain dbias and of gain dgain over it:
 ///   dx = rstd (gain g - (S1 + xhat S2) / M).
 template <typename Value>
-__global__ void input_gradient_kernel(NormSizes s, const Value* x, const float* mean,
-                                      const float* rstd, const float* gain, int64_t gain_stride,
-                                      const float* bias, int64_t bias_stride, float slope,
-                                      const Value* dy, const float* dgain, const float* dbias,
-                                      Value* dx) {
+__global__ void input_gradient_kernel(NormCall c, const Value* dy, const float* dgain,
+                                      const float* dbias, Value* dx) {
+  const NormSizes& s = c.sizes;
+  const auto* x = static_cast<const Value*>(c.x);
   const Place place(s);
   if (!place.works()) return;
-  const Affine affine(place, mean, rstd, gain, gain_stride, bias, bias_stride);
+  const Affine affine(place, c);
   const int64_t row = place.sample * s.channels + place.group * kOctet;
   float gains[kOctet], biases[kOctet], s1 = 0, s2 = 0;
   load(dgain + row, gains);
@@ -277,9 +275,10 @@ __global__ void input_gradient_kernel(NormSizes s, const Value* x, const float* 
   for (int64_t p = place.first + place.lane; p < place.last; p += place.lanes) {
     const int64_t offset = place.offset(s, p);
     float xhat[kOctet], g[kOctet];
-    before_activation(affine, x + offset, dy + offset, slope, xhat, g);
-    FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) g[i] =
-        affine.rstd * (affine.gain[i] * g[i] - (s1 + xhat[i] * s2));
+    before_activation(affine, x + offset, dy + offset, c.slope, xhat, g);
+    FLIPSIDE_UNROLL for (int i = 0; i < kOctet; ++i) {
+      g[i] = affine.rstd * (affine.gain[i] * g[i] - (s1 + xhat[i] * s2));
+    }
     store(g, dx + offset);
   }
 }
@@ -305,22 +304,18 @@ void forward_of(const NormCall& c, float eps, float* scratch, Value* y) {
   launch(moments_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, scratch);
   launch(statistics_kernel<Value>, warps_of(s.samples * s.groups()), kThreads, c.stream, s, x,
          scratch, chunks_of(s), eps, c.mean, c.rstd);
-  launch(values_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
-         c.gain_stride, c.bias, c.bias_stride, c.slope, y);
+  launch(values_kernel<Value>, grid_of(s), kThreads, c.stream, c, y);
 }
 
 template <typename Value>
 void backward_of(const NormCall& c, const Value* dy, float* scratch, float* dgain, float* dbias,
                  Value* dx) {
   const NormSizes& s = c.sizes;
-  const auto* x = static_cast<const Value*>(c.x);
-  launch(gradient_sums_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
-         c.gain_stride, c.bias, c.bias_stride, c.slope, dy, scratch);
+  launch(gradient_sums_kernel<Value>, grid_of(s), kThreads, c.stream, c, dy, scratch);
   launch(gain_gradient_kernel, warps_of(s.samples * s.channels), kThreads, c.stream, s, scratch,
          chunks_of(s), dgain, dbias);
   if (dx == nullptr) return;
-  launch(input_gradient_kernel<Value>, grid_of(s), kThreads, c.stream, s, x, c.mean, c.rstd, c.gain,
-         c.gain_stride, c.bias, c.bias_stride, c.slope, dy, dgain, dbias, dx);
+  launch(input_gradient_kernel<Value>, grid_of(s), kThreads, c.stream, c, dy, dgain, dbias, dx);
 }
 
 }  // namespace
