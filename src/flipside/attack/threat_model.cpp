@@ -7,8 +7,8 @@ namespace {
 
 constexpr double kRounding = 1e-5;  // of sums over an image in float32, relative
 
-Tensor noise(at::IntArrayRef sizes, std::vector<Rng>& streams,
-             const std::function<double(Rng&)>& draw) {
+template <typename Draw>
+Tensor noise(at::IntArrayRef sizes, std::vector<Rng>& streams, Draw draw) {
   TORCH_CHECK(static_cast<int64_t>(streams.size()) == sizes[0], "noise: one stream per image");
   Tensor result = torch::empty(sizes, torch::kFloat32);
   float* values = result.data_ptr<float>();

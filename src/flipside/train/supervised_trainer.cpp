@@ -21,11 +21,13 @@ StepInput SupervisedTrainer::prepare(const Batch& batch) {
   const bool classifier = config_.model.kind == ModelKind::kClassifier;
   const double lr = classifier ? config_.train.lr_classifier : config_.train.lr_generator;
   learners_.at(0)->prepare(lr * schedule_.lr_factor(step_));
-  Rng rng = step_rng();
   StepInput input;
   input.batch = {batch.images, batch.labels, {}, {}, batch.all_labels};
-  input.noise = attack_noise(batch, rng);
-  if (classifier) return input;
+  if (classifier) {
+    Rng rng = step_rng();
+    input.noise = attack_noise(batch, rng);
+    return input;
+  }
   Tensor& masks = input.batch.masks = batch.masks;
   if (!masks.defined()) {  // of no image of this batch
     const auto& images = batch.images;
