@@ -50,7 +50,7 @@ void measure_loader(benchmark::State& state, int64_t cache_mb) {
   config.size = state.range(0);
   config.cache_mb = cache_mb;
   config.workers = state.range(2);
-  const ImageFolder folder = scan_image_folder(data_of(state.range(0)).path(), config, /*seed=*/1);
+  const ImageFolder folder = scan_image_folder(data_of(state.range(0)).path(), config);
   TrainLoader loader(folder, Split::kTrain, config, batch, /*seed=*/1);
   for (int i = 0; i < 8; ++i) loader.next();  // beyond what is made ahead
   for (auto _ : state) benchmark::DoNotOptimize(loader.next());

@@ -19,7 +19,7 @@ struct CheckArguments {
 
 void run_check(const CheckArguments& arguments) {
   const Config config = arguments.options->resolve();
-  const DataReport report = check_data(arguments.data, config.data, config.train.seed);
+  const DataReport report = check_data(arguments.data, config.data);
   std::fputs((arguments.json ? to_json(report) : to_text(report)).c_str(), stdout);
   if (report.has_errors())
     fail(ErrorCode::kData, "{}: the errors above must be mended before training", arguments.data);
@@ -27,7 +27,6 @@ void run_check(const CheckArguments& arguments) {
 
 struct PackArguments {
   std::string data, file;
-  uint64_t seed = 1;
   std::unique_ptr<ConfigOptions> options;
 };
 
@@ -36,7 +35,7 @@ void run_pack(const PackArguments& arguments) {
     fail(ErrorCode::kUsage, "{}: a packed data set is a file that ends in .safetensors",
          arguments.file);
   const Config config = arguments.options->resolve();
-  const ImageFolder folder = scan_image_folder(arguments.data, config.data, arguments.seed);
+  const ImageFolder folder = scan_image_folder(arguments.data, config.data);
   const PackCounts counts = write_pack(folder, config.data.size, arguments.file);
   info("{}: {} images of {}x{} pixels, {:.1f} MB; good parts: {} ({}){}", arguments.file,
        counts.images, config.data.size, config.data.size,
@@ -62,9 +61,6 @@ void add_pack(CLI::App& data) {
   command->add_option("DIR", arguments->data, "folder with one folder of images per class")
       ->required();
   command->add_option("FILE", arguments->file, "file to write, NAME.safetensors")->required();
-  command->add_option("--seed", arguments->seed, "of the splits, where the folder has none")
-      ->capture_default_str()
-      ->type_name("");
   arguments->options = std::make_unique<ConfigOptions>(*command, std::vector<std::string>{"data"});
   command->callback([arguments] { run_pack(*arguments); });
 }

@@ -204,6 +204,8 @@ void data_fields(FieldList& list, DataConfig& d) {
   list.number("size", d.size, 16, 1024, "side of the square images the networks see, pixels");
   list.number("val_fraction", d.val_fraction, 0.01, 0.8, "validation share where no split exists");
   list.number("test_fraction", d.test_fraction, 0, 0.8, "test share where no split exists");
+  list.number("split_seed", d.split_seed, 0, 9e18,
+              "which images those are; the same for every --seed, so that trainings compare");
   list.text("reference_class", d.reference_class, "class of the good parts; empty: by its name");
   list.number("cache_mb", d.cache_mb, 0, 1 << 20, "memory for decoded images, MB");
   list.boolean("balanced", d.balanced, "batches with equally many images of each class");
@@ -285,6 +287,12 @@ int64_t edit_distance(const std::string& a, const std::string& b) {
   return row[b.size()];
 }
 
+std::string read_config(const std::filesystem::path& file) try {
+  return read_file(file);
+} catch (const Error& error) {
+  fail(ErrorCode::kConfig, "{}", error.what());
+}
+
 }  // namespace
 
 const std::vector<std::pair<std::string, DeviceChoice>>& device_names() {
@@ -361,13 +369,20 @@ void parse_config(const std::string& text, const std::string& origin, Config& co
 }
 
 void load_config(const std::filesystem::path& file, Config& config) {
-  std::string text;
-  try {
-    text = read_file(file);
-  } catch (const Error& error) {
-    fail(ErrorCode::kConfig, "{}", error.what());
-  }
-  parse_config(text, file.string(), config);
+  parse_config(read_config(file), file.string(), config);
+}
+
+Config parse_stored_config(const std::string& text, const std::string& origin) {
+  constexpr auto kAbsent = std::numeric_limits<uint64_t>::max();
+  Config config;
+  config.data.split_seed = kAbsent;
+  parse_config(text, origin, config);
+  if (config.data.split_seed == kAbsent) config.data.split_seed = config.train.seed;
+  return config;
+}
+
+Config load_stored_config(const std::filesystem::path& file) {
+  return parse_stored_config(read_config(file), file.string());
 }
 
 std::string to_toml(const Config& config) {

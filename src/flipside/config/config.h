@@ -95,6 +95,7 @@ struct DataConfig {
   int64_t size = 64;
   double val_fraction = 0.15;
   double test_fraction = 0.15;
+  uint64_t split_seed = 1;
   std::string reference_class;
   int64_t cache_mb = 2048;
   bool balanced = true;
@@ -180,6 +181,10 @@ const std::vector<std::pair<std::string, Precision>>& precision_names();
 void load_config(const std::filesystem::path& file, Config& config);
 /// The same from text; `origin` is how messages call it.
 void parse_config(const std::string& text, const std::string& origin, Config& config);
+/// What `to_toml` stored beside a model. Where an earlier version wrote it, options it did not know
+/// have their defaults, but for `data.split_seed`: splits were drawn by `train.seed` then.
+Config parse_stored_config(const std::string& text, const std::string& origin);
+Config load_stored_config(const std::filesystem::path& file);
 /// The whole resolved configuration as TOML; `parse_config` reads it back to an equal one.
 std::string to_toml(const Config& config);
 /// Checks what no single key can (throws `Error(kConfig)`): widths for the image size and so on.

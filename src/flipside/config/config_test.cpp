@@ -38,6 +38,13 @@ TEST(Config, TomlRoundTripIsEqual) {
   EXPECT_EQ(back.model.generator_widths, config.model.generator_widths);
 }
 
+TEST(Config, StoredOnesOfEarlierVersionsKeepTheirSplits) {
+  EXPECT_EQ(parse_stored_config("[train]\nseed = 7\n", "earlier").data.split_seed, 7);
+  Config config;
+  config.train.seed = 7;
+  EXPECT_EQ(parse_stored_config(to_toml(config), "today's").data.split_seed, 1);
+}
+
 TEST(Config, NamesAreUniqueAndDescribed) {
   Config config;
   std::set<std::string> names;

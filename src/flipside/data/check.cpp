@@ -330,9 +330,9 @@ bool DataReport::has_errors() const {
                      [](const Finding& finding) { return finding.severity == Severity::kError; });
 }
 
-DataReport check_data(const fs::path& root, const DataConfig& config, uint64_t seed) {
+DataReport check_data(const fs::path& root, const DataConfig& config) {
   DataReport report;
-  report.folder = scan_image_folder(root, config, seed);
+  report.folder = scan_image_folder(root, config);
   const auto facts = gather_facts(report.folder);
   count_records(report, facts);
   Checker checker(report, facts, config);

@@ -30,7 +30,7 @@ struct DataReport {
 /// choose, and whether the classes differ in mean brightness, shape or file size (cues that a model
 /// could take instead of the defect). Throws as `scan_image_folder` does when there is no data set
 /// at all.
-DataReport check_data(const fs::path& root, const DataConfig& config, uint64_t seed);
+DataReport check_data(const fs::path& root, const DataConfig& config);
 
 /// The report as text for people.
 std::string to_text(const DataReport& report);

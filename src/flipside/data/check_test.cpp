@@ -43,7 +43,7 @@ void write_sound_data(const TempFolder& folder) {
 }
 
 DataReport check(const TempFolder& folder, const DataConfig& config = small_config()) {
-  return check_data(folder.path(), config, 1);
+  return check_data(folder.path(), config);
 }
 
 /// "severity: what -> remedy" of every finding, one a line.

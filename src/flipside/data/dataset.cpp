@@ -111,7 +111,7 @@ void sort_records(ImageFolder& folder) {
               [](const ImageRecord& a, const ImageRecord& b) { return a.image < b.image; });
 }
 
-void read_split_folders(ImageFolder& folder, const DataConfig& config, uint64_t seed) {
+void read_split_folders(ImageFolder& folder, const DataConfig& config) {
   std::set<std::string> names;
   for (Split split : kSplits)
     for (const auto& name : class_folders(folder.root / to_string(split))) names.insert(name);
@@ -122,18 +122,18 @@ void read_split_folders(ImageFolder& folder, const DataConfig& config, uint64_t 
                                         folder.class_names[label], label))
         folder.records[static_cast<int>(split)].push_back(std::move(record));
   if (!fs::is_directory(folder.root / to_string(Split::kVal)))
-    move_share(folder, Split::kTrain, Split::kVal, config.val_fraction, seed);
+    move_share(folder, Split::kTrain, Split::kVal, config.val_fraction, config.split_seed);
 }
 
-void read_class_folders(ImageFolder& folder, const DataConfig& config, uint64_t seed) {
+void read_class_folders(ImageFolder& folder, const DataConfig& config) {
   folder.class_names = class_folders(folder.root);
   for (int64_t label = 0; label < folder.num_classes(); ++label)
     for (auto& record : class_records(folder.root, folder.root, folder.class_names[label], label))
       folder.records[0].push_back(std::move(record));
   // The second share is taken from what the first one left.
-  move_share(folder, Split::kTrain, Split::kTest, config.test_fraction, seed);
+  move_share(folder, Split::kTrain, Split::kTest, config.test_fraction, config.split_seed);
   move_share(folder, Split::kTrain, Split::kVal, config.val_fraction / (1 - config.test_fraction),
-             seed);
+             config.split_seed);
 }
 
 std::vector<int64_t> images_per_class(const ImageFolder& folder) {
@@ -221,7 +221,7 @@ bool ImageFolder::has_masks(Split which) const {
   });
 }
 
-ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed) try {
+ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config) try {
   if (is_pack_file(root)) {
     ImageFolder packed = read_pack(root);
     require_size(packed, config.size);
@@ -237,9 +237,9 @@ ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, ui
     return fs::is_directory(root / to_string(split));
   });
   if (folder.has_splits)
-    read_split_folders(folder, config, seed);
+    read_split_folders(folder, config);
   else
-    read_class_folders(folder, config, seed);
+    read_class_folders(folder, config);
   check_classes(folder);
   choose_reference(folder, config.reference_class);
   sort_records(folder);

@@ -53,7 +53,7 @@ class PackedImages;  // data/pack.h
 /// A folder of labelled images, its classes and splits, without pixels.
 ///
 /// `root/{train,val,test}/<class>/...` is taken as it is (no val: taken from train, seeded);
-/// `root/<class>/...` is split per class by the configured fractions and the seed. Masks lie at
+/// `root/<class>/...` is split per class by the configured fractions and `split_seed`. Masks lie at
 /// `<split>/masks/<class>/<stem>.png` or, as in MVTec AD, `ground_truth/<class>/<stem>_mask.png`
 /// in the split's folder or in the root; without split folders, `root` takes the place of
 /// `<split>`. These folder names and `counterfactuals` (the exact counterfactuals of generated
@@ -81,7 +81,7 @@ struct ImageFolder {
 /// Scans the folder, or reads the file of `flipside data pack`. Throws `Error(kData)` for a missing
 /// folder, an empty class, fewer than two classes, an unknown `reference_class`, and
 /// `Error(kConfig)` for a pack of another size than `config.size`; each message names the remedy.
-ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config, uint64_t seed);
+ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config);
 
 /// Throws `Error(kData)` when a class has no training images or no image is there to validate on;
 /// scanning and evaluating allow both.

@@ -48,7 +48,7 @@ ImageFolder make_data(const TempFolder& folder, const std::vector<int>& per_clas
     }
   folder.write_image("val/bad/0.png", {0, 0, 0});
   folder.write_image("val/good/0.png", {0, 0, 0});
-  return scan_image_folder(folder.path(), {}, 1);
+  return scan_image_folder(folder.path(), {});
 }
 
 bool equal(const Batch& a, const Batch& b) {
@@ -193,7 +193,7 @@ TEST(TrainLoader, KnowsTheSizesBeforeStretching) {
   ImageFolder data = make_data(folder, {1, 1});
   folder.write_image("train/good/wide.png", {9, 9, 9}, {50, 10});
   folder.write("train/good/broken.png", "no image");
-  data = scan_image_folder(folder.path(), {}, 1);
+  data = scan_image_folder(folder.path(), {});
   const TrainLoader loader(data, Split::kTrain, plain_config(0), 2, 1);
   EXPECT_THAT(loader.native_sizes(), ::testing::UnorderedElementsAre(
                                          ImageSize{20, 20}, ImageSize{20, 20}, ImageSize{50, 10}));
@@ -278,7 +278,7 @@ TEST(PictureStore, KeepsWhatTheBudgetAllows) {
   const TempFolder folder;
   for (const char* name : {"a", "b"})
     folder.write_image(fmt::format("train/{}/0.png", name), {1, 2, 3}, {600, 600});
-  const ImageFolder data = scan_image_folder(folder.path(), {}, 1);
+  const ImageFolder data = scan_image_folder(folder.path(), {});
   DataConfig config;
   config.size = 512;  // 0.75 MB a picture
   config.cache_mb = 1;

@@ -27,7 +27,7 @@ class Pack : public ::testing::Test {
   Pack() : file_(root_ / "data.safetensors") {
     write_noise_data(root_ / "data", {"crack", "intact"}, 3);
     root_.write_image("data/test/counterfactuals/crack/1.png", {10, 20, 30}, {16, 16});
-    folder_ = scan_image_folder(root_ / "data", config_of_side(kSide), /*seed=*/1);
+    folder_ = scan_image_folder(root_ / "data", config_of_side(kSide));
   }
   void write() { write_pack(folder_, kSide, file_); }
   /// The file read, changed and written again.
@@ -53,8 +53,9 @@ bool same_values(const Tensor& a, const Tensor& b) {
 
 TEST_F(Pack, GivesTheBatchesOfItsFolder) {
   EXPECT_EQ(write_pack(folder_, kSide, file_).images, 18);
-  const DataConfig config = config_of_side(kSide);
-  const ImageFolder packed = scan_image_folder(file_, config, /*seed=*/77);
+  DataConfig config = config_of_side(kSide);
+  config.split_seed = 77;  // a pack keeps its splits
+  const ImageFolder packed = scan_image_folder(file_, config);
   EXPECT_EQ(packed.class_names, folder_.class_names);
   EXPECT_EQ(packed.reference_class, folder_.reference_class);
   EXPECT_TRUE(packed.has_masks(Split::kTest));
@@ -81,7 +82,7 @@ TEST_F(Pack, GivesTheBatchesOfItsFolder) {
 
 TEST_F(Pack, HoldsTheExactCounterfactualAndTheSizesBeforeStretching) {
   root_.write_image("data/train/intact/wide.png", {1, 2, 3}, {50, 10});
-  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide), /*seed=*/1);
+  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide));
   write();
   const ImageFolder packed = read_pack(file_);
   const EvalLoader loader(packed, Split::kTest, config_of_side(kSide), 4);
@@ -101,7 +102,7 @@ TEST_F(Pack, HoldsTheExactCounterfactualAndTheSizesBeforeStretching) {
 
 TEST_F(Pack, LeavesOutWhatCannotBeRead) {
   root_.write("data/train/intact/broken.png", "no image");
-  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide), /*seed=*/1);
+  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide));
   const PackCounts counts = write_pack(folder_, kSide, file_);
   EXPECT_EQ(counts.images, 18);
   EXPECT_EQ(counts.unreadable, 1);
@@ -110,16 +111,15 @@ TEST_F(Pack, LeavesOutWhatCannotBeRead) {
   for (const char* split : {"val", "test"})
     for (int i = 0; i < 3; ++i)
       root_.write(fmt::format("data/{}/crack/{}.png", split, i), "no image");
-  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide), /*seed=*/1);
+  folder_ = scan_image_folder(root_ / "data", config_of_side(kSide));
   EXPECT_THAT(message_of(ErrorCode::kData, [&] { write(); }),
               HasSubstr("class crack has no readable image"));
 }
 
 TEST_F(Pack, RefusesAnotherSizeAndNamesTheRemedy) {
   write();
-  EXPECT_THAT(
-      message_of(ErrorCode::kConfig, [&] { scan_image_folder(file_, config_of_side(32), 1); }),
-      HasSubstr("holds images of 16x16 pixels, but data.size = 32: train with --size 16"));
+  EXPECT_THAT(message_of(ErrorCode::kConfig, [&] { scan_image_folder(file_, config_of_side(32)); }),
+              HasSubstr("holds images of 16x16 pixels, but data.size = 32: train with --size 16"));
   EXPECT_THAT(message_of(ErrorCode::kData, [&] { write_pack(read_pack(file_), kSide, file_); }),
               HasSubstr("is a pack already"));
 }

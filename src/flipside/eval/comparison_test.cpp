@@ -40,7 +40,7 @@ class ComparisonTest : public testing::Test {
   ImageFolder scan(const Model& model) const {
     DataConfig config = model.config.data;
     config.reference_class = "intact";
-    return scan_image_folder(root_.path(), config, /*seed=*/1);
+    return scan_image_folder(root_.path(), config);
   }
   static CompareOptions quick() {
     CompareOptions options;

@@ -36,7 +36,7 @@ class DoubtTest : public testing::Test {
   ImageFolder scan(const Model& model) const {
     DataConfig config = model.config.data;
     config.reference_class = "intact";
-    return scan_image_folder(root_.path(), config, /*seed=*/1);
+    return scan_image_folder(root_.path(), config);
   }
   TempFolder root_, foreign_;
 };

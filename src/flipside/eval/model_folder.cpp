@@ -9,7 +9,7 @@ namespace flipside {
 ImageFolder scan_for_model(const fs::path& root, const Model& model) {
   DataConfig data = model.config.data;
   data.reference_class = model.class_names.at(model.reference_class);
-  ImageFolder folder = scan_image_folder(root, data, model.config.train.seed);
+  ImageFolder folder = scan_image_folder(root, data);
   require_model_classes(folder, model);
   return folder;
 }

@@ -21,13 +21,17 @@ TEST(ModelFolder, IsSplitAsInTheModelsTraining) {
     for (int i = 0; i < 20; ++i) root.write_image(name + "/" + std::to_string(i) + ".png", {9});
   Model model = small_model({"bad", "good"}, /*reference_class=*/0);
   model.config.data.test_fraction = 0.3;
-  model.config.train.seed = 5;
-  const ImageFolder trained = scan_image_folder(root.path(), model.config.data, /*seed=*/5);
+  model.config.data.split_seed = 5;
+  const ImageFolder trained = scan_image_folder(root.path(), model.config.data);
   const ImageFolder found = scan_for_model(root.path(), model);
   EXPECT_EQ(found.reference_class, 0);  // the name would have chosen "good"
   for (const Split split : {Split::kTrain, Split::kVal, Split::kTest})
     EXPECT_EQ(files(found.split(split)), files(trained.split(split)));
-  const ImageFolder other_seed = scan_image_folder(root.path(), model.config.data, /*seed=*/6);
+  model.config.train.seed = 6;  // what differs between trainings are not their images
+  EXPECT_EQ(files(found.split(Split::kTest)),
+            files(scan_for_model(root.path(), model).split(Split::kTest)));
+  model.config.data.split_seed = 6;
+  const ImageFolder other_seed = scan_image_folder(root.path(), model.config.data);
   EXPECT_NE(files(found.split(Split::kTest)), files(other_seed.split(Split::kTest)));
 }
 

@@ -66,14 +66,13 @@ class MetadataReader {
   }
 
   Config config() const {
-    Config config;
     try {
-      parse_config(get("config"), path_.string() + ", config", config);
+      const Config config = parse_stored_config(get("config"), path_.string() + ", config");
       validate_config(config);
+      return config;
     } catch (const Error& error) {
       fail(ErrorCode::kCheckpoint, "{}", error.what());
     }
-    return config;
   }
 
   std::vector<std::string> class_names() const {

@@ -127,7 +127,7 @@ class Run {
       : run_(std::move(run)),
         group_(group),
         config_(with_runtime(config, group)),
-        folder_(scan_image_folder(data, config.data, config.train.seed)),
+        folder_(scan_image_folder(data, config.data)),
         trainer_(
             make_trainer(make_model(config, folder_.class_names, folder_.reference_class), group)),
         log_(run_ / "metrics.jsonl"),
@@ -353,11 +353,8 @@ RunAbout read_about(const fs::path& run) {
 void resume_run(const fs::path& run, const MakeValidate& make_validate) {
   const ProcessGroup group = join_launch();
   const std::string data = group.from_first([&] { return read_about(run).data.string(); });
-  const std::string text = group.from_first([&] {
-    Config stored;
-    load_config(run / "config.toml", stored);
-    return to_toml(stored);
-  });
+  const std::string text =
+      group.from_first([&] { return to_toml(load_stored_config(run / "config.toml")); });
   Config config;
   parse_config(text, (run / "config.toml").string(), config);
   Run resumed(run, data, config, group, make_validate);

@@ -65,7 +65,7 @@ TEST(SynthWriter, LaysOutSplitsClassesMasksAndCounterfactuals) {
 TEST(SynthWriter, SmallestSetHasBothClassesInEverySplit) {
   const TempFolder folder;
   write_data_set(folder / "out", options("cracks", 6));
-  const ImageFolder found = scan_image_folder(folder / "out", DataConfig(), /*seed=*/0);
+  const ImageFolder found = scan_image_folder(folder / "out", DataConfig());
   EXPECT_THAT(found.class_names, testing::ElementsAre("crack", "intact"));
   EXPECT_EQ(found.reference_class, 1);
   for (Split split : {Split::kTrain, Split::kVal, Split::kTest}) {
