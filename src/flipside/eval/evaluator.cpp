@@ -3,8 +3,10 @@
 #include <fmt/ranges.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "flipside/core/error.h"
+#include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
 #include "flipside/eval/faithfulness_table.h"
@@ -21,7 +23,7 @@ void check_folder(const ImageFolder& folder, const Model& model, Split split) {
          folder.root.string(), to_string(split));
 }
 
-void check_judge(const Model& judge, const Model& model) {
+void check_judge(const Model& judge, const Model& model, const ImageFolder& folder) {
   if (judge.config.model.kind != ModelKind::kClassifier)
     fail(ErrorCode::kArgument, "judge: must be a classifier; train one with --model classifier");
   if (judge.class_names != model.class_names)
@@ -30,6 +32,15 @@ void check_judge(const Model& judge, const Model& model) {
   if (judge.config.data.size != model.config.data.size)
     fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
          judge.config.data.size, model.config.data.size, model.config.data.size);
+  const auto split_of = [](const DataConfig& d) {
+    return std::tuple(d.split_seed, d.val_fraction, d.test_fraction);
+  };
+  const bool drawn = !folder.has_splits && !folder.pack;
+  if (drawn && split_of(judge.config.data) != split_of(model.config.data))
+    warn(
+        "judge: split {} otherwise than the model did, so that it may have learned the images it "
+        "now judges; train it with the same --split-seed, --val-fraction and --test-fraction",
+        folder.root.string());
 }
 
 /// Class scores of any model with probabilities.
@@ -364,7 +375,7 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
                  const EvaluateOptions& options) {
   const Model& model = explainer.model();
   check_folder(folder, model, options.split);
-  if (options.judge) check_judge(*options.judge, model);
+  if (options.judge) check_judge(*options.judge, model, folder);
   Evaluation evaluation(explainer, folder, options);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
   for (Batch batch; loader.next(batch);) evaluation.add(batch, loader);

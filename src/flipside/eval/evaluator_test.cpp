@@ -344,6 +344,25 @@ TEST_F(EvaluatorTest, RefusesWhatDoesNotFit) {
   EXPECT_NE(message_of(ErrorCode::kData, [&] { evaluate(model, no_test, {}); }), "");
 }
 
+TEST_F(EvaluatorTest, WarnsOfAJudgeThatMayHaveSeenTheTestImages) {
+  Rng rng(3);
+  for (const std::string name : {"crack", "intact"})
+    for (int i = 0; i < 8; ++i)
+      write_image(root_ / name / (std::to_string(i) + ".png"), noise(rng));
+  const Model model = small_model({"crack", "intact"}, 1);
+  Model judge = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
+  EvaluateOptions options;
+  options.judge = &judge;
+  const auto said = [&] {
+    testing::internal::CaptureStderr();
+    evaluate(model, scan(model), options);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(said().find("--split-seed"), std::string::npos);
+  judge.config.data.split_seed = 2;
+  EXPECT_NE(said().find("--split-seed"), std::string::npos);
+}
+
 TEST_F(EvaluatorTest, WritesTextAndJson) {
   make_data({"crack", "intact"});
   Model model = lively_model({"crack", "intact"}, 1);
