@@ -53,8 +53,10 @@ void train_run(const GridRun& run, const fs::path& data) {
     fs::create_directories(run.folder.parent_path());
     return start_run(data, run.folder, run.method.config, make_validation);
   }
-  // Read and written again, so that a run made before an option existed compares too.
-  if (to_toml(load_stored_config(run.folder / "config.toml")) != to_toml(run.method.config))
+  // Read and written again: a run made before an option existed has that option's default.
+  Config stored;
+  load_config(run.folder / "config.toml", stored);
+  if (to_toml(stored) != to_toml(run.method.config))
     fail(ErrorCode::kUsage,
          "{}: was trained with another configuration than {} has now; choose another --out, or "
          "remove that run",

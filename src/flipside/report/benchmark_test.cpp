@@ -47,6 +47,15 @@ lambda_prox = 3
 config = "ordinary.toml"
 )";
 
+/// Makes a run's configuration that of a program which did not know the option yet.
+void forget_option(const fs::path& run, const std::string& name) {
+  const fs::path config = run / "config.toml";
+  std::string text = read_file(config);
+  const size_t line = text.find(name);
+  ASSERT_NE(line, std::string::npos);
+  atomic_write(config, text.erase(line, text.find('\n', line) + 1 - line));
+}
+
 class BenchmarkTest : public testing::Test {
  protected:
   void SetUp() override {
@@ -180,6 +189,12 @@ TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
   EXPECT_THAT(text, HasSubstr("crack > intact, judge"));
   EXPECT_THAT(text, HasSubstr("ordinary"));
 
+  // A run of a program that knew no seed of its own for the splits is gone on with too.
+  forget_option(out / "ours/seed2", "split_seed");
+  const auto second = fs::last_write_time(out / "ours/seed2/last.safetensors");
+  run_benchmark(load_benchmark(file_), /*seeds=*/2, out);
+  EXPECT_EQ(fs::last_write_time(out / "ours/seed2/last.safetensors"), second);
+
   atomic_write(file_, kGrid + "lr_classifier = 0.01\n");
   EXPECT_THAT(message_of(ErrorCode::kUsage,
                          [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
@@ -250,10 +265,7 @@ TEST_F(BenchmarkTest, AttacksAndDoubtsOfEveryMethod) {
   const auto trained = fs::last_write_time(out / "ours/seed1/last.safetensors");
   benchmark.attacked = 0;  // asks for less: measured again, but not trained again
   // Nor is a run of a program that did not know an option yet.
-  const fs::path config = out / "ours/seed1/config.toml";
-  std::string text = read_file(config);
-  const size_t line = text.find("average_views");
-  atomic_write(config, text.erase(line, text.find('\n', line) + 1 - line));
+  forget_option(out / "ours/seed1", "average_views");
   run_benchmark(benchmark, /*seeds=*/1, out);
   EXPECT_EQ(fs::last_write_time(out / "ours/seed1/last.safetensors"), trained);
   EXPECT_THAT(read_file(out / "benchmark.txt"), Not(HasSubstr("worst case")));
