@@ -31,11 +31,4 @@ inline void write_noise_data(const fs::path& root, const std::vector<std::string
       }
 }
 
-/// The folder as a program that evaluates `model` scans it.
-inline ImageFolder scan_for(const Model& model, const fs::path& root) {
-  DataConfig config = model.config.data;
-  config.reference_class = model.class_names[model.reference_class];
-  return scan_image_folder(root, config);
-}
-
 }  // namespace flipside

@@ -7,6 +7,7 @@
 
 #include "flipside/core/random.h"
 #include "flipside/data/image_io.h"
+#include "flipside/eval/model_folder.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -37,11 +38,7 @@ class ComparisonTest : public testing::Test {
           write_image(root_ / split / file, image);
         }
   }
-  ImageFolder scan(const Model& model) const {
-    DataConfig config = model.config.data;
-    config.reference_class = "intact";
-    return scan_image_folder(root_.path(), config);
-  }
+  ImageFolder scan(const Model& model) const { return scan_for_model(root_.path(), model); }
   static CompareOptions quick() {
     CompareOptions options;
     options.masks = 4;

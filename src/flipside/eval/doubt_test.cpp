@@ -8,6 +8,7 @@
 #include "flipside/core/random.h"
 #include "flipside/data/picture_files.h"
 #include "flipside/eval/confidence.h"
+#include "flipside/eval/model_folder.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -33,11 +34,7 @@ class DoubtTest : public testing::Test {
     for (int i = 0; i < 5; ++i)
       foreign_.write_image(std::to_string(i) + ".png", cv::Scalar(10 * i, 200, 30), {20, 12});
   }
-  ImageFolder scan(const Model& model) const {
-    DataConfig config = model.config.data;
-    config.reference_class = "intact";
-    return scan_image_folder(root_.path(), config);
-  }
+  ImageFolder scan(const Model& model) const { return scan_for_model(root_.path(), model); }
   TempFolder root_, foreign_;
 };
 

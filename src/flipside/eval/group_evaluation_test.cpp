@@ -4,6 +4,7 @@
 
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/model_folder.h"
 #include "support/group.h"
 #include "support/noise_data.h"
 #include "support/small_model.h"
@@ -50,7 +51,7 @@ TEST(GroupEvaluation, ScoresAndRulesAreThoseOfOneProcess) {
        {ModelKind::kCounterfactual, ModelKind::kClassifier, ModelKind::kSegmenter}) {
     Model model = kind == ModelKind::kCounterfactual ? lively_model({"bad", "good"}, 1)
                                                      : small_model({"bad", "good"}, 1, kind);
-    const ImageFolder folder = scan_for(model, root.path());
+    const ImageFolder folder = scan_for_model(root.path(), model);
     model.doubt_rule = choose_doubt_rule(model, folder, 0.8);
     EvaluateOptions options;
     options.batch = 5;

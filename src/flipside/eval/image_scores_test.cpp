@@ -1,4 +1,5 @@
 #include "flipside/eval/image_scores.h"
+#include "flipside/eval/model_folder.h"
 
 #include <gtest/gtest.h>
 
@@ -21,7 +22,7 @@ TEST(ImageScores, AddUpToTheResultsOfTheEvaluation) {
   write_noise_data(root.path(), {"crack", "intact", "stain"}, 4);
   Model model = lively_model({"crack", "intact", "stain"}, 1);
   model.thresholds.label_free = 0.15;
-  const ImageFolder folder = scan_for(model, root.path());
+  const ImageFolder folder = scan_for_model(root.path(), model);
   const Results results = evaluate(model, folder, {});
   const auto [scores, curve] = scores_of_test_split(model, folder);
 
@@ -60,7 +61,7 @@ TEST(ImageScores, HoldWhatAYardstickCanAnswer) {
   const TempFolder root;
   write_noise_data(root.path(), {"crack", "intact"}, 3);
   const Model classifier = small_model({"crack", "intact"}, 1, ModelKind::kClassifier);
-  const ImageFolder folder = scan_for(classifier, root.path());
+  const ImageFolder folder = scan_for_model(root.path(), classifier);
   const ImageScores classes = scores_of_test_split(classifier, folder);
   ASSERT_EQ(classes.scores.size(), 6u);
   double correct = 0;

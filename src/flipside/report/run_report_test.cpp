@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "flipside/eval/model_folder.h"
 #include "flipside/explain/explainer.h"
 #include "flipside/report/html.h"
 #include "flipside/train/run_log.h"
@@ -95,7 +96,7 @@ TEST_F(RunReportTest, ShowsBestAndWorstInTheOrderOfASlowLoop) {
   const std::string page = run_report({write_run("run", shown)}, {});
   const Explainer explainer(shown);
   std::vector<std::pair<double, std::string>> slow;
-  const ImageFolder folder = scan_for(shown, data_);
+  const ImageFolder folder = scan_for_model(data_, shown);
   for (const auto& record : folder.split(Split::kTest)) {
     if (record.label == 1 || record.mask.empty()) continue;
     const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
@@ -124,7 +125,7 @@ TEST_F(RunReportTest, ShowsTheFailures) {
   const Explainer explainer(shown);
   std::vector<std::string> wrong;
   int64_t unflipped[2] = {};  // by true class
-  const ImageFolder folder = scan_for(shown, data_);
+  const ImageFolder folder = scan_for_model(data_, shown);
   for (const auto& record : folder.split(Split::kTest)) {
     const Tensor image = to_tensor(read_image(record.image)).unsqueeze(0);
     const Explanation e =
