@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "flipside/config/fields.h"
 #include "flipside/core/device.h"
 
 namespace flipside {

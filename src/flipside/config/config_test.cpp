@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "flipside/config/fields.h"
 #include "flipside/core/error.h"
 
 namespace flipside {

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "flipside/config/fields.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/report/benchmark.h"
