@@ -105,6 +105,7 @@ TEST_F(AttackProgram, EvaluateMeasuresUncertainty) {
   const json doubt = json::parse(result.out).at("uncertainty");
   EXPECT_GE(doubt.at("scores").size(), 9u);
   EXPECT_EQ(doubt.at("strange").size(), 10u);
+  EXPECT_THAT(result.err, HasSubstr("uncertainty, attacked, views and head [######"));
   EXPECT_THAT(read_file(plot), HasSubstr("coverage"));
   EXPECT_EQ(run_program("evaluate " + path("run") + " " + path("data") + " --plot x").exit_code, 2);
 }

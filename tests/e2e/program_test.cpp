@@ -82,6 +82,7 @@ TEST_F(Program, EvaluatePrintsATableAndJson) {
   const ProgramResult table = run_program(command);
   EXPECT_EQ(table.exit_code, 0) << table.err;
   EXPECT_THAT(table.out, HasSubstr("label-free"));
+  EXPECT_THAT(table.err, HasSubstr("evaluate [########################]"));
   const ProgramResult result = run_program(command + " --json -");
   const json scores = json::parse(result.out);
   EXPECT_GE(scores.at("accuracy").get<double>(), 0.0);

@@ -52,6 +52,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
   options.split = arguments.split;
   options.judge = judge ? &*judge : nullptr;
   options.batch = arguments.batch;
+  options.progress = "evaluate";
   const Results results = evaluate(model, folder, options);
   std::string json = to_json(results), text = to_text(results);
   if (arguments.uncertainty) {

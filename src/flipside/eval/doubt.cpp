@@ -41,16 +41,25 @@ using Change = std::function<Tensor(const Batch&)>;
 
 using BatchScorer = std::function<DoubtScores(const Tensor& images)>;
 
+/// A progress line over `images` images; without a title there is none.
+struct Watch {
+  std::string title;
+  int64_t images = 0;
+};
+
 Scored score_batches(const std::function<bool(Batch&)>& next, const BatchScorer& scorer,
-                     const Change& change) {
+                     const Change& change, const Watch& watch = {}) {
   std::vector<Tensor> values, logits, labels;
   Scored scored;
+  std::optional<Progress> progress;
+  if (!watch.title.empty()) progress.emplace("uncertainty, " + watch.title, watch.images, "img");
   for (Batch batch; next(batch);) {
     const DoubtScores scores = scorer(change ? change(batch) : batch.images);
     scored.names = scores.names;
     values.push_back(scores.values);
     logits.push_back(scores.logits);
     if (batch.labels.defined()) labels.push_back(batch.labels);
+    if (progress) progress->advance(batch.images.size(0));
   }
   if (values.empty()) return scored;
   scored.values = torch::cat(values);
@@ -64,14 +73,15 @@ BatchScorer all_scores(const Model& model) {
 }
 
 Scored score_split(const Model& model, const ImageFolder& folder, Split split, int64_t batch,
-                   const Change& change = {}) {
+                   const std::string& title = "", const Change& change = {}) {
   EvalLoader loader(folder, split, model.config.data, batch);
-  return score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model), change);
+  return score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model), change,
+                       {title, loader.size()});
 }
 
 /// The same for as many images as `limit` at most, spread over the split.
 Scored score_spread(const Model& model, const ImageFolder& folder, const DoubtOptions& options,
-                    int64_t limit, const Change& change) {
+                    int64_t limit, const std::string& title, const Change& change) {
   const Batch all = spread_images(folder, model.config.data, options.split, limit);
   const int64_t count = all.images.size(0);
   const Tensor numbers = torch::arange(count, torch::kInt64);
@@ -85,7 +95,7 @@ Scored score_spread(const Model& model, const ImageFolder& folder, const DoubtOp
     place += options.batch;
     return true;
   };
-  return score_batches(next, all_scores(model), change);
+  return score_batches(next, all_scores(model), change, {title, count});
 }
 
 /// What an attacker of all views at once attacks: their mean probabilities, as logits.
@@ -171,6 +181,7 @@ class ForeignLoader {
     for (int64_t i = 0; i < std::min(n, most); ++i)
       files_.push_back(all[i * n / std::min(n, most)]);
   }
+  int64_t size() const { return static_cast<int64_t>(files_.size()); }
   bool next(Batch& batch) {
     std::vector<Tensor> images;
     for (; place_ < files_.size() && static_cast<int64_t>(images.size()) < batch_; ++place_) {
@@ -198,8 +209,8 @@ class Measurement {
  public:
   Measurement(const Model& model, const ImageFolder& folder, const DoubtOptions& options)
       : model_(model), folder_(folder), options_(options) {
-    const Scored validation = score_split(model, folder, Split::kVal, options.batch);
-    clean_ = score_split(model, folder, options.split, options.batch);
+    const Scored validation = score_split(model, folder, Split::kVal, options.batch, "validation");
+    clean_ = score_split(model, folder, options.split, options.batch, "clean");
     if (!clean_.values.defined() || !validation.values.defined())
       fail(ErrorCode::kData, "{}: uncertainty needs images in the splits val and {}",
            folder.root.string(), to_string(options.split));
@@ -231,18 +242,19 @@ class Measurement {
   }
 
   void add_strange(const std::string& name, const std::string& how, const Change& change) {
-    add(name, how, score_split(model_, folder_, options_.split, options_.batch, change));
+    add(name, how, score_split(model_, folder_, options_.split, options_.batch, name, change));
   }
 
   void add_spread(const std::string& name, const std::string& how, const Change& change) {
-    add(name, how, score_spread(model_, folder_, options_, kAttackedViews, change));
+    add(name, how, score_spread(model_, folder_, options_, kAttackedViews, name, change));
   }
 
   void add_foreign() {
     ForeignLoader loader(options_.foreign, model_.config.data.size, results_.images,
                          options_.batch);
     add("foreign", options_.foreign.string(),
-        score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model_), {}));
+        score_batches([&](Batch& next) { return loader.next(next); }, all_scores(model_), {},
+                      {"foreign", loader.size()}));
   }
 
   const DoubtResults& results() const { return results_; }

@@ -309,6 +309,17 @@ Results complete(Results results, const Model& model, const EvalLoader& loader, 
   return results;
 }
 
+/// Gives every batch of the loader to `use`, under a progress line if the options name one.
+void for_each_batch(EvalLoader& loader, const EvaluateOptions& options,
+                    const std::function<void(const Batch&)>& use) {
+  std::optional<Progress> progress;
+  if (!options.progress.empty()) progress.emplace(options.progress, loader.size(), "img");
+  for (Batch batch; loader.next(batch);) {
+    use(batch);
+    if (progress) progress->advance(batch.images.size(0));
+  }
+}
+
 /// Probabilities, and doubt by the model's rule, undefined where it has none.
 std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images,
                                      const ProcessGroup& group) {
@@ -324,10 +335,10 @@ Results evaluate_classifier(const Model& model, const ImageFolder& folder,
                             const EvaluateOptions& options) {
   ClassScores classes(model);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
-  for (Batch batch; loader.next(batch);) {
+  for_each_batch(loader, options, [&](const Batch& batch) {
     const auto [probs, doubt] = answers_of(model, batch.images, options.group);
     classes.add(batch.labels, probs, doubt);
-  }
+  });
   Results results;
   classes.write(results);
   return complete(results, model, loader, options.split);
@@ -344,15 +355,15 @@ Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
   tuned.options.threshold = tune_threshold(probability, folder, model.config.data, options.batch);
   SaliencyCurve curve;
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
-  for (Batch batch; loader.next(batch);) {
+  for_each_batch(loader, options, [&](const Batch& batch) {
     const Tensor rows = rows_with_masks(batch, model.reference_class);
-    if (rows.numel() == 0) continue;
+    if (rows.numel() == 0) return;
     const Tensor map = probability(batch.images.index_select(0, rows));
     const Tensor truth = batch.masks.index_select(0, rows);
     fixed.add(map, truth);
     tuned.add(map, truth);
     curve.add(map, truth);
-  }
+  });
   Results results;
   results.mask_images = fixed.meter.images();
   if (results.mask_images > 0) {
@@ -378,7 +389,7 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
   if (options.judge) check_judge(*options.judge, model, folder);
   Evaluation evaluation(explainer, folder, options);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
-  for (Batch batch; loader.next(batch);) evaluation.add(batch, loader);
+  for_each_batch(loader, options, [&](const Batch& batch) { evaluation.add(batch, loader); });
   return complete(evaluation.results(), model, loader, options.split);
 }
 

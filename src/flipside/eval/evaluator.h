@@ -77,6 +77,8 @@ struct EvaluateOptions {
   bool darkness = true;  ///< measure the trivial darkness map too
   /// Measure deletion, insertion and COUT: 19 passes of each classifier over the defect images.
   bool faithfulness = true;
+  /// Title of a progress line over the split's images; empty: none.
+  std::string progress;
   /// The processes that share the work of `evaluate(model, ...)`, each of which must call it and
   /// gets all results. Everything but the networks' passes is done by each of them.
   ProcessGroup group;

@@ -172,6 +172,7 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
   const ImageFolder folder = scan_for_model(benchmark.data, model);
   EvaluateOptions options;
   options.split = benchmark.split;
+  options.progress = "evaluate";
   if (model.config.model.kind == ModelKind::kCounterfactual) options.judge = judge;
   Json json = Json::parse(to_json(evaluate(model, folder, options)));
   json["per_image"] = image_json(model, folder, benchmark.split);

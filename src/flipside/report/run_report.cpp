@@ -107,8 +107,8 @@ MeasuredRun measure(const fs::path& folder, const ReportOptions& options, const 
   EvaluateOptions evaluation;
   evaluation.split = options.split;
   evaluation.batch = options.batch;
+  evaluation.progress = "measuring " + run_name(folder);
   if (run.model.config.model.kind == ModelKind::kCounterfactual) evaluation.judge = judge;
-  info("measuring {}", run_name(folder));
   run.results = evaluate(run.model, run.images, evaluation);
   return run;
 }
