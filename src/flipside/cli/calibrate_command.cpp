@@ -6,6 +6,7 @@
 #include "flipside/cli/config_options.h"
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/calibration.h"
 #include "flipside/eval/model_folder.h"
 
@@ -44,7 +45,9 @@ void run_calibrate(const CalibrateArguments& arguments) {
   model.eval();
   if (arguments.coverage > 0) model.config.train.coverage = arguments.coverage;
   std::printf("before  %s\n", described(model).c_str());
-  calibrate(model, scan_for_model(arguments.data, model));
+  ImageFolder folder = scan_for_model(arguments.data, model);
+  keep_pictures(folder, Split::kVal, model.config.data);
+  calibrate(model, folder);
   std::printf("now     %s\n", described(model).c_str());
   const fs::path in_place = fs::is_directory(run) ? run / "best.safetensors" : run;
   save_checkpoint(arguments.out.empty() ? in_place : fs::path(arguments.out), model);

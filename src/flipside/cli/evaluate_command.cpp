@@ -7,6 +7,7 @@
 #include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/model_folder.h"
@@ -44,7 +45,10 @@ void run_evaluate(const EvaluateArguments& arguments) {
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
   Model model = load_model(arguments.run, resolve_device(arguments.device));
   if (arguments.precision) model.config.explain.generator_precision = *arguments.precision;
-  const ImageFolder folder = scan_for_model(arguments.data, model);
+  ImageFolder folder = scan_for_model(arguments.data, model);
+  if (arguments.uncertainty)
+    for (const Split split : {Split::kVal, arguments.split})
+      keep_pictures(folder, split, model.config.data);
   std::optional<Model> judge;
   if (!arguments.judge.empty())
     judge = load_model(arguments.judge, resolve_device(arguments.device));

@@ -127,6 +127,7 @@ struct TrainConfig {
   double identity_fraction = 0.3;
   double ema_decay = 0.99;
   int64_t validate_every = 500;
+  int64_t validation_images = 1000;
   int64_t patience = 0;
   int64_t checkpoint_every = 250;
   uint64_t seed = 1;

@@ -243,6 +243,8 @@ void train_fields(FieldList& list, TrainConfig& t) {
               "share of targets equal to the image's own class");
   list.number("ema_decay", t.ema_decay, 0, 0.99999, "averaging of the generator's weights");
   list.number("validate_every", t.validate_every, 1, 1e9, "steps between validations");
+  list.number("validation_images", t.validation_images, 0, 1e9,
+              "validate on so many images, spread over the split; 0: on all");
   list.number("patience", t.patience, 0, 1e6,
               "stop after so many validations without a better score; 0: never");
   list.number("checkpoint_every", t.checkpoint_every, 1, 1e9, "steps between checkpoints");

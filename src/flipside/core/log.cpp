@@ -69,6 +69,11 @@ void Progress::advance(int64_t count, const std::string& note) {
   draw(/*force=*/false);
 }
 
+void Progress::remark(const std::string& note) {
+  note_ = note;
+  draw(/*force=*/true);
+}
+
 void Progress::finish() {
   if (finished_) return;
   draw(/*force=*/true);

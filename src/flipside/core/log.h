@@ -35,6 +35,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   /// Marks `count` more units as done; `note` stands at the end of the line.
   void advance(int64_t count, const std::string& note = "");
+  /// Puts `note` at the end of the line and draws it at once.
+  void remark(const std::string& note);
   /// Ends the line; called by the destructor too.
   void finish();
   /// Units per second over the last quarter to half minute, so that the time left follows work

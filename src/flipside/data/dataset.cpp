@@ -249,6 +249,24 @@ ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config) tr
        error.code().message());
 }
 
+ImageFolder thinned(ImageFolder folder, Split split, int64_t most) {
+  std::vector<ImageRecord>& records = folder.records[static_cast<int>(split)];
+  const auto all = static_cast<int64_t>(records.size());
+  if (most == 0 || most >= all) return folder;
+  std::vector<int64_t> count(folder.class_names.size()), seen(count.size());
+  for (const auto& record : records) ++count[record.label];
+  std::vector<ImageRecord> chosen;
+  for (const auto& record : records) {
+    // Of n images of a class the k with another value of floor(i k / n) than the one before.
+    const int64_t n = count[record.label], k = (n * most + all - 1) / all;
+    const int64_t i = seen[record.label]++;
+    if (i == 0 || i * k / n != (i - 1) * k / n) chosen.push_back(record);
+  }
+  records = std::move(chosen);
+  folder.kept[static_cast<int>(split)] = nullptr;
+  return folder;
+}
+
 void require_trainable(const ImageFolder& folder) {
   std::vector<int64_t> counts(folder.class_names.size());
   for (const auto& record : folder.split(Split::kTrain)) ++counts[record.label];

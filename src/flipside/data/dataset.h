@@ -49,6 +49,7 @@ struct Batch {
 };
 
 class PackedImages;  // data/pack.h
+class PictureStore;  // data/picture_store.h
 
 /// A folder of labelled images, its classes and splits, without pixels.
 ///
@@ -69,6 +70,8 @@ struct ImageFolder {
   std::vector<ImageRecord> records[3];   ///< by Split, sorted by path
   /// The pixels of a packed data set, whose `root` is its file; null for a folder of files.
   std::shared_ptr<const PackedImages> pack;
+  /// By Split, pictures that `keep_pictures` has read; null where every loader reads its own.
+  std::shared_ptr<const PictureStore> kept[3];
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
   const std::vector<ImageRecord>& split(Split which) const {
@@ -82,6 +85,10 @@ struct ImageFolder {
 /// folder, an empty class, fewer than two classes, an unknown `reference_class`, and
 /// `Error(kConfig)` for a pack of another size than `config.size`; each message names the remedy.
 ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config);
+
+/// The folder with `most` records of the split or hardly more: every class keeps its share of them,
+/// spread over its files, and one at least. The whole folder where `most` is 0 or enough.
+ImageFolder thinned(ImageFolder folder, Split split, int64_t most);
 
 /// Throws `Error(kData)` when a class has no training images or no image is there to validate on;
 /// scanning and evaluating allow both.

@@ -196,6 +196,22 @@ TEST(ScanImageFolder, ChoosesTheReferenceClass) {
   EXPECT_THAT(scan(folder).reference_reason, HasSubstr("several names"));
 }
 
+TEST(Thinned, KeepsEachClassItsShareSpreadOverItsFiles) {
+  const TempFolder folder;
+  touch_many(folder, "val/bad/", 3);
+  touch_many(folder, "val/good/", 57);
+  touch_many(folder, "train/bad/", 30);
+  const ImageFolder whole = scan(folder), some = thinned(whole, Split::kVal, 20);
+  EXPECT_THAT(counts(some, Split::kVal), ElementsAre(1, 19));
+  EXPECT_THAT(counts(some, Split::kTrain), ElementsAre(30, 0));
+  const auto all = images(whole, Split::kVal), chosen = images(some, Split::kVal);
+  for (size_t i = 1; i < chosen.size(); ++i)  // every third of the good ones
+    EXPECT_EQ(chosen[i], all[3 + 3 * (i - 1)]);
+  EXPECT_THAT(counts(thinned(whole, Split::kVal, 1), Split::kVal), ElementsAre(1, 1));
+  for (const int64_t enough : {0, 60, 100})
+    EXPECT_EQ(images(thinned(whole, Split::kVal, enough), Split::kVal), all);
+}
+
 TEST(RequireTrainable, WantsTrainingImagesOfEachClassAndSomeForValidation) {
   const TempFolder folder;
   touch_many(folder, "bad/", 1);

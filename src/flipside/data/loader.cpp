@@ -222,10 +222,27 @@ std::vector<ImageSize> TrainLoader::native_sizes() const {
   return sizes;
 }
 
+namespace {
+
+std::shared_ptr<const PictureStore> pictures_of(const ImageFolder& folder, Split split,
+                                                const DataConfig& config) {
+  const auto& kept = folder.kept[static_cast<int>(split)];
+  return kept && kept->size() == config.size
+             ? kept
+             : std::make_shared<const PictureStore>(folder, split, config);
+}
+
+}  // namespace
+
+void keep_pictures(ImageFolder& folder, Split split, const DataConfig& config) {
+  if (!folder.split(split).empty())
+    folder.kept[static_cast<int>(split)] = pictures_of(folder, split, config);
+}
+
 struct EvalLoader::State {
   State(const ImageFolder& folder, Split split, const DataConfig& config, int64_t batch)
-      : store(folder, split, config), batch_size(checked_batch(batch)) {}
-  PictureStore store;
+      : store(pictures_of(folder, split, config)), batch_size(checked_batch(batch)) {}
+  std::shared_ptr<const PictureStore> store;
   int64_t batch_size;
   int64_t done = 0;
 };
@@ -237,7 +254,7 @@ EvalLoader::EvalLoader(const ImageFolder& folder, Split split, const DataConfig&
 EvalLoader::~EvalLoader() = default;
 
 bool EvalLoader::next(Batch& batch) {
-  const auto& readable = state_->store.readable();
+  const auto& readable = state_->store->readable();
   const int64_t end = std::min(state_->done + state_->batch_size, size());
   if (state_->done == end) return false;
   const std::vector<int64_t> indices(readable.begin() + state_->done, readable.begin() + end);
@@ -248,19 +265,19 @@ bool EvalLoader::next(Batch& batch) {
 
 Batch EvalLoader::read(const std::vector<int64_t>& indices) const {
   std::vector<Picture> pictures;
-  for (int64_t index : indices) pictures.push_back(state_->store.picture(index));
-  return make_batch(pictures, indices, state_->store);
+  for (int64_t index : indices) pictures.push_back(state_->store->picture(index));
+  return make_batch(pictures, indices, *state_->store);
 }
 
 Tensor EvalLoader::counterfactual(int64_t index) const {
-  const Tensor pixels = state_->store.counterfactual(index);
+  const Tensor pixels = state_->store->counterfactual(index);
   return pixels.defined() ? pixels.permute({2, 0, 1}).to(torch::kFloat32).mul(1.0f / 255) : pixels;
 }
 
 void EvalLoader::reset() { state_->done = 0; }
 
-int64_t EvalLoader::size() const { return static_cast<int64_t>(state_->store.readable().size()); }
+int64_t EvalLoader::size() const { return static_cast<int64_t>(state_->store->readable().size()); }
 
-const ImageRecord& EvalLoader::record(int64_t index) const { return state_->store.record(index); }
+const ImageRecord& EvalLoader::record(int64_t index) const { return state_->store->record(index); }
 
 }  // namespace flipside

@@ -36,6 +36,11 @@ class TrainLoader {
   std::unique_ptr<State> state_;
 };
 
+/// Reads the pictures of a split, if it has any, once for all `EvalLoader`s that this folder and
+/// its copies are given to: for work that goes through them again and again. The records must not
+/// change afterwards. Throws as `EvalLoader` does.
+void keep_pictures(ImageFolder& folder, Split split, const DataConfig& config);
+
 /// Goes through a split once, in order, without augmentation.
 class EvalLoader {
  public:

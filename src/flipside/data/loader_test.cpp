@@ -263,6 +263,29 @@ TEST(EvalLoader, ReadsChosenImagesAgainInTheOrderAskedFor) {
   EXPECT_EQ(batch.indices[0].item<int64_t>(), 4);  // the way through the split goes on
 }
 
+TEST(EvalLoader, TakesPicturesThatAreKept) {
+  const TempFolder folder;
+  ImageFolder data = make_data(folder, {3, 4});
+  keep_pictures(data, Split::kTrain, small_config(1));
+  keep_pictures(data, Split::kTest, small_config(1));  // has no image: nothing to keep
+  const ImageFolder copy = data;
+  fs::remove_all(folder / "train");
+  EvalLoader loader(copy, Split::kTrain, small_config(1), 16);
+  Batch batch;
+  ASSERT_TRUE(loader.next(batch));
+  for (int64_t i = 0; i < 7; ++i)
+    EXPECT_NEAR(batch.images[i][0][5][5].item<double>(), i / 255.0, 1e-6);
+  DataConfig other = small_config(1);
+  other.size = 2 * kSide;
+  EXPECT_THAT(message_of(ErrorCode::kData, [&] { EvalLoader(copy, Split::kTrain, other, 16); }),
+              HasSubstr("no readable image"));
+  EXPECT_THAT(
+      message_of(
+          ErrorCode::kData,
+          [&] { EvalLoader(thinned(copy, Split::kTrain, 2), Split::kTrain, small_config(1), 16); }),
+      HasSubstr("no readable image"));
+}
+
 TEST(EvalLoader, HasNoMasksWhereNoImageHas) {
   const TempFolder folder;
   const ImageFolder data = make_data(folder, {1, 1});

@@ -17,6 +17,8 @@ class PictureStore {
   /// `Error(kData)` when nothing readable is left.
   PictureStore(const ImageFolder& folder, Split split, const DataConfig& config);
 
+  /// Side of the pictures in pixels.
+  int64_t size() const { return size_; }
   /// Indices into the split's records of the readable images, ascending.
   const std::vector<int64_t>& readable() const { return readable_; }
   /// By index into the split's records. The pixels are shared: not to be written to.

@@ -15,7 +15,7 @@ Tensor counterfactual_saliency(const Model& model, const Tensor& images, const T
   const int64_t first_defect = reference == 0 ? 1 : 0;
   const Tensor targets = torch::where(labels == reference, torch::full_like(labels, first_defect),
                                       torch::full_like(labels, reference));
-  return Explainer(model).explain(images, targets).saliency;
+  return Explainer(model).explain(images, targets, Effort::kNoDoubt).saliency;
 }
 
 /// The options that a method's variants differ in, in words; "" where it has none.

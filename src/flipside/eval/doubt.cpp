@@ -316,9 +316,10 @@ void measure_generator(const Model& model, const ImageFolder& folder, const Doub
                          bound + " on all views, the generator's head and fakeness at once",
                          [&](const Batch& b) { return attacked(everything, b, options); });
   const Explainer explainer(model);
-  measurement.add_strange(
-      "counterfactual", "of the image, towards the default target",
-      [&](const Batch& b) { return explainer.explain(b.images).counterfactual; });
+  measurement.add_strange("counterfactual", "of the image, towards the default target",
+                          [&](const Batch& b) {
+                            return explainer.explain(b.images, {}, Effort::kNoDoubt).counterfactual;
+                          });
 }
 
 }  // namespace

@@ -46,9 +46,10 @@ void check_judge(const Model& judge, const Model& model, const ImageFolder& fold
 /// Class scores of any model with probabilities.
 class ClassScores {
  public:
-  explicit ClassScores(const Model& model)
+  /// With `doubt`, certain and doubtful answers apart, by the model's rule.
+  ClassScores(const Model& model, bool doubt)
       : reference_(model.reference_class),
-        rule_(model.doubt_rule),
+        rule_(doubt ? model.doubt_rule : std::nullopt),
         confusion_(model.num_classes()),
         certain_(model.num_classes()),
         doubtful_(model.num_classes()) {}
@@ -143,6 +144,7 @@ class Evaluation {
   void add_kept(const Tensor& images);
   void add_truth(const Batch& batch, const Explanation& explanation, const ExactImages& exact);
 
+  bool everything_;
   const Explainer& explainer_;
   const Model& model_;
   const Model* judge_;
@@ -150,7 +152,7 @@ class Evaluation {
   ClassScores classes_;
   ConfusionMeter head_, judge_classes_;
   std::vector<std::vector<FlipCount>> flips_;
-  ChangeTable changes_;
+  std::optional<ChangeTable> changes_;
   ChangeMeter true_masks_;
   MaskTrial label_free_;
   std::optional<MaskTrial> tuned_, darkness_;
@@ -161,23 +163,24 @@ class Evaluation {
 
 Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
                        const EvaluateOptions& options)
-    : explainer_(explainer),
+    : everything_(options.everything),
+      explainer_(explainer),
       model_(explainer.model()),
       judge_(options.judge),
-      classes_(model_),
+      classes_(model_, everything_),
       head_(model_.num_classes()),
       judge_classes_(model_.num_classes()),
       flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
-      changes_(explainer, judge_features(options.judge)),
       true_masks_(explainer.mask_options()),
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
     if (k != model_.reference_class) defect_classes_.push_back(k);
-  if (options.faithfulness) faithfulness_.emplace(explainer, judge_);
   const MaskOptions& rule = explainer.mask_options();
   if (!std::isnan(model_.thresholds.tuned))
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
-  if (!options.darkness) return;
+  if (!everything_) return;
+  changes_.emplace(explainer, judge_features(options.judge));
+  faithfulness_.emplace(explainer, judge_);
   // The trivial map gets the same smoothing, clean-up and way to its threshold.
   const double darkness = tune_threshold(
       [&](const Tensor& images) { return smooth(darkness_map(images), rule.smoothing); }, folder,
@@ -187,7 +190,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
 
 void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
   const Tensor is_reference = batch.labels == model_.reference_class;
-  changes_.add_real(batch.images, batch.labels);
+  if (changes_) changes_->add_real(batch.images, batch.labels);
   // Defect images go to the reference class, reference images to each defect class in turn.
   for (size_t turn = 0; turn < defect_classes_.size(); ++turn) {
     const Tensor rows =
@@ -198,9 +201,12 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
                                         torch::full_like(labels, defect_classes_[turn]),
                                         torch::full_like(labels, model_.reference_class));
     const Tensor images = batch.images.index_select(0, rows);
-    const auto explanation = explainer_.explain(images, targets);
+    // The answers for the images are asked for in the first turn, which holds them all.
+    const bool with_doubt = everything_ && turn == 0;
+    const auto explanation =
+        explainer_.explain(images, targets, with_doubt ? Effort::kAll : Effort::kNoDoubt);
     add_flips(labels, explanation);
-    changes_.add(images, labels, explanation);
+    if (changes_) changes_->add(images, labels, explanation);
     if (turn > 0) continue;
     add_classes(batch, explanation);
     add_masks(batch, explanation);
@@ -209,12 +215,12 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     if (faithfulness_) faithfulness_->add(batch, explanation, exact);
   }
   const Tensor good = is_reference.nonzero().flatten();
-  if (good.numel() > 0) add_kept(batch.images.index_select(0, good));
+  if (changes_ && good.numel() > 0) add_kept(batch.images.index_select(0, good));
 }
 
 void Evaluation::add_kept(const Tensor& images) {
   const Tensor same = torch::full({images.size(0)}, model_.reference_class, torch::kInt64);
-  changes_.add(images, same, explainer_.explain(images, same));
+  changes_->add(images, same, explainer_.explain(images, same, Effort::kNoDoubt));
 }
 
 void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
@@ -250,7 +256,7 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation) {
   const Tensor saliency = explanation.saliency.index_select(0, rows);
   const Tensor truth = batch.masks.index_select(0, rows);
   label_free_.add(explainer_.on_common_scale(saliency, batch.labels.index_select(0, rows)), truth);
-  true_masks_.add(truth, truth, truth);
+  if (everything_) true_masks_.add(truth, truth, truth);
   if (tuned_) tuned_->add(saliency, truth);
   if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
   curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
@@ -283,10 +289,10 @@ Results Evaluation::results() const {
                                share(count.agreed_strictly),
                                judge_ ? std::optional(share(count.judged)) : std::nullopt});
     }
-  results.changes = changes_.scores();
+  if (changes_) results.changes = changes_->scores();
   results.mask_images = label_free_.meter.images();
   if (results.mask_images > 0) {
-    results.mask_diversity = true_masks_.scores().diversity;
+    if (everything_) results.mask_diversity = true_masks_.scores().diversity;
     results.label_free = mask_scores(label_free_.meter, label_free_.options.threshold);
     if (tuned_) results.tuned = mask_scores(tuned_->meter, tuned_->options.threshold);
     if (darkness_) results.darkness_iou = darkness_->meter.iou();
@@ -320,23 +326,24 @@ void for_each_batch(EvalLoader& loader, const EvaluateOptions& options,
   }
 }
 
-/// Probabilities, and doubt by the model's rule, undefined where it has none.
-std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images,
+/// Probabilities and, with `doubt`, that by the model's rule; undefined where it has none.
+std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images, bool doubt,
                                      const ProcessGroup& group) {
+  doubt = doubt && model.doubt_rule;
   const auto answers = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
     std::vector<Tensor> found{real_class_probs(model, own)};
-    if (model.doubt_rule) found.push_back(answer_score(model, model.doubt_rule->score, own));
+    if (doubt) found.push_back(answer_score(model, model.doubt_rule->score, own));
     return found;
   });
-  return {answers[0], model.doubt_rule ? answers[1] : Tensor()};
+  return {answers[0], doubt ? answers[1] : Tensor()};
 }
 
 Results evaluate_classifier(const Model& model, const ImageFolder& folder,
                             const EvaluateOptions& options) {
-  ClassScores classes(model);
+  ClassScores classes(model, options.everything);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
   for_each_batch(loader, options, [&](const Batch& batch) {
-    const auto [probs, doubt] = answers_of(model, batch.images, options.group);
+    const auto [probs, doubt] = answers_of(model, batch.images, options.everything, options.group);
     classes.add(batch.labels, probs, doubt);
   });
   Results results;

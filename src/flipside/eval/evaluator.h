@@ -74,9 +74,9 @@ struct EvaluateOptions {
   Split split = Split::kTest;
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
-  bool darkness = true;  ///< measure the trivial darkness map too
-  /// Measure deletion, insertion and COUT: 19 passes of each classifier over the defect images.
-  bool faithfulness = true;
+  /// Measure everything. Otherwise classes, flips and masks alone, at less than half of the passes:
+  /// neither doubt nor changes, darkness map or faithfulness.
+  bool everything = true;
   /// Title of a progress line over the split's images; empty: none.
   std::string progress;
   /// The processes that share the work of `evaluate(model, ...)`, each of which must call it and

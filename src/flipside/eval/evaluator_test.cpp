@@ -230,6 +230,23 @@ TEST_F(EvaluatorTest, TellsCertainAnswersFromDoubtfulOnes) {
   EXPECT_NE(to_text(results).find("certain answers: entropy"), std::string::npos);
 }
 
+TEST_F(EvaluatorTest, MeasuresLessWhereLessIsAskedFor) {
+  make_data({"crack", "intact"});
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.doubt_rule = DoubtRule{"views", 0.3, 0.7};
+  EvaluateOptions options;
+  options.everything = false;
+  const Results whole = evaluate(model, scan(model), {}),
+                part = evaluate(model, scan(model), options);
+  EXPECT_EQ(part.confusion, whole.confusion);
+  ASSERT_EQ(part.flips.size(), whole.flips.size());
+  for (size_t i = 0; i < part.flips.size(); ++i)
+    EXPECT_EQ(part.flips[i].by_discriminator, whole.flips[i].by_discriminator);
+  EXPECT_DOUBLE_EQ(part.label_free->iou, whole.label_free->iou);
+  EXPECT_TRUE(whole.certain && whole.faithfulness && !whole.changes.empty());
+  EXPECT_FALSE(part.certain || part.faithfulness || part.darkness_iou || !part.changes.empty());
+}
+
 TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {
   make_data({"crack", "intact", "stain"}, 3);
   const Model model = lively_model({"crack", "intact", "stain"}, 1);

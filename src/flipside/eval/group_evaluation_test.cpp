@@ -55,7 +55,7 @@ TEST(GroupEvaluation, ScoresAndRulesAreThoseOfOneProcess) {
     model.doubt_rule = choose_doubt_rule(model, folder, 0.8);
     EvaluateOptions options;
     options.batch = 5;
-    options.darkness = options.faithfulness = false;
+    options.everything = false;
     const Results expected = evaluate(model, folder, options);
     in_group(3, [&](const ProcessGroup& group) {
       const auto rule = choose_doubt_rule(model, folder, 0.8, group);

@@ -46,7 +46,8 @@ Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& fold
     if (defects.numel() == 0) continue;
     const Tensor images = batch.images.index_select(0, defects);
     const Tensor targets = torch::full({images.size(0)}, reference, torch::kInt64);
-    const Tensor saliency = smooth(explainer.explain(images, targets).saliency, sigma);
+    const Tensor saliency =
+        smooth(explainer.explain(images, targets, Effort::kNoDoubt).saliency, sigma);
     Batch chosen;
     chosen.labels = batch.labels.index_select(0, defects);
     for (int64_t i = 0; i < saliency.size(0); ++i)

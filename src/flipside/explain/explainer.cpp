@@ -73,7 +73,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effo
       &Explanation::target,    &Explanation::counterfactual,
       &Explanation::saliency,  &Explanation::counterfactual_probs,
       &Explanation::mask,      &Explanation::counterfactual_fakeness};
-  if (model_.doubt_rule) fields.push_back(&Explanation::doubt);
+  if (model_.doubt_rule && effort != Effort::kNoDoubt) fields.push_back(&Explanation::doubt);
   const auto shared = group_.in_shares(images, [&](const Tensor& own, const Tensor& rows) {
     const Explanation part =
         explain_here(own, targets.defined() ? targets.index_select(0, rows) : Tensor(), effort);
@@ -98,8 +98,9 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   const Tensor probs = class_probs(logits);
   const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
   const GeneratorResult made = generate(x, target);
-  const Tensor chosen = effort == Effort::kAll ? torch::ones_like(target, torch::kBool)
-                                               : probs.argmax(/*dim=*/1) != model_.reference_class;
+  const Tensor chosen = effort == Effort::kDefects
+                            ? probs.argmax(/*dim=*/1) != model_.reference_class
+                            : torch::ones_like(target, torch::kBool);
   const Tensor counterfactual = averaged(
       made.counterfactual, x, (chosen & (target == model_.reference_class)).nonzero().flatten());
   const Tensor counterfactual_logits = discriminator->forward(counterfactual);
@@ -113,7 +114,7 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   result.counterfactual = to_cpu(counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
-  if (model_.doubt_rule)
+  if (model_.doubt_rule && effort != Effort::kNoDoubt)
     result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
   result.saliency = to_cpu(saliency_map(x, counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});

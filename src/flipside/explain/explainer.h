@@ -21,7 +21,8 @@ struct Explanation {
   Tensor counterfactual_probs;     ///< [N,K] by D
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
-                                   ///< model's `doubt_rule`; undefined where it has none
+                                   ///< model's `doubt_rule`; undefined where it has none, and
+                                   ///< with `Effort::kNoDoubt`
   Tensor saliency;                 ///< [N,1,H,W] in [0,1]
   Tensor mask;                     ///< [N,1,H,W] of 0 and 1; empty where the reference class is
                                    ///< predicted
@@ -33,6 +34,7 @@ enum class Effort {
   kAll,
   kDefects,  ///< those predicted as a defect: the others get a counterfactual of one view, and NaN
              ///< for doubt
+  kNoDoubt,  ///< counterfactuals of all images, and no doubt: for who asks about an image again
 };
 
 /// Whether the answer for image `row` is certain by the model's rule; true where it has none.

@@ -117,6 +117,10 @@ TEST(Views, EffortOnDefectsAloneLeavesTheOthersWithOneView) {
   const Explanation all = explainer.explain(images, targets);
   const Explanation some = explainer.explain(images, targets, Effort::kDefects);
   EXPECT_TRUE(all.doubt.isfinite().all().item<bool>());
+  const Explanation sure = explainer.explain(images, targets, Effort::kNoDoubt);
+  EXPECT_FALSE(sure.doubt.defined());
+  EXPECT_TRUE(torch::equal(sure.counterfactual, all.counterfactual));
+  EXPECT_TRUE(torch::equal(sure.mask, all.mask));
   int64_t defects = 0;
   for (int64_t row = 0; row < images.size(0); ++row) {
     const bool is_defect = all.predicted[row].item<int64_t>() == 0;

@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/comparison.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
@@ -169,7 +170,9 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
   // Measuring shares the machine as training does, also where the training was done before.
   configure_runtime(static_cast<int>(grid_run.method.config.train.threads));
   const Model model = load_model(run, resolve_device(DeviceChoice::kAuto));
-  const ImageFolder folder = scan_for_model(benchmark.data, model);
+  ImageFolder folder = scan_for_model(benchmark.data, model);
+  for (const Split split : {Split::kVal, benchmark.split})
+    keep_pictures(folder, split, model.config.data);
   EvaluateOptions options;
   options.split = benchmark.split;
   options.progress = "evaluate";

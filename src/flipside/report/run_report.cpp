@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "flipside/core/error.h"
-#include "flipside/core/log.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/report/report_parts.h"
 #include "flipside/report/report_style.h"
@@ -104,6 +104,7 @@ MeasuredRun measure(const fs::path& folder, const ReportOptions& options, const 
   MeasuredRun run{folder, read_about(folder), data_of(folder, options), load_model(folder), {}, {},
                   {}};
   run.images = scan_for_model(run.data, run.model);
+  keep_pictures(run.images, options.split, run.model.config.data);
   EvaluateOptions evaluation;
   evaluation.split = options.split;
   evaluation.batch = options.batch;

@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <memory>
+#include <optional>
+
+#include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/calibration.h"
 #include "flipside/eval/evaluator.h"
@@ -28,6 +32,15 @@ Batch sample_batch(const ImageFolder& folder, const DataConfig& config) {
   return {torch::cat(images).contiguous(kChannelsLast), torch::cat(labels), torch::cat(masks), {}};
 }
 
+/// The images to validate on: few enough to be measured often, and read but once.
+ImageFolder validation_images(const ImageFolder& folder, const Config& config) {
+  ImageFolder chosen = thinned(folder, Split::kVal, config.train.validation_images);
+  const size_t all = folder.split(Split::kVal).size(), left = chosen.split(Split::kVal).size();
+  if (left < all) info("validation on {} of {} images (validation_images)", left, all);
+  keep_pictures(chosen, Split::kVal, config.data);
+  return chosen;
+}
+
 ValidationScores score_counterfactuals(const Results& results) {
   ValidationScores scores;
   double flips = 0;
@@ -48,12 +61,14 @@ ValidationScores score_yardstick(const Results& results, ModelKind kind) {
 
 }  // namespace
 
-Validate make_validation(const ImageFolder& folder, const fs::path& run,
-                         const ProcessGroup& group) {
-  return [&folder, run, group](Model& model, int64_t step) {
+Validate make_validation(const ImageFolder& whole, const fs::path& run, const ProcessGroup& group) {
+  const auto chosen = std::make_shared<std::optional<ImageFolder>>();
+  return [&whole, chosen, run, group](Model& model, int64_t step) {
+    if (!*chosen) *chosen = validation_images(whole, model.config);
+    const ImageFolder& folder = **chosen;
     EvaluateOptions options;
     options.split = Split::kVal;
-    options.darkness = options.faithfulness = false;
+    options.everything = false;
     options.group = group;
     const ModelKind kind = model.config.model.kind;
     calibrate(model, folder, group);
@@ -61,7 +76,7 @@ Validate make_validation(const ImageFolder& folder, const fs::path& run,
       return score_yardstick(evaluate(model, folder, options), kind);
     const Explainer explainer(model, 1.0, group);
     const Batch batch = sample_batch(folder, model.config.data);
-    const Explanation explanation = explainer.explain(batch.images);
+    const Explanation explanation = explainer.explain(batch.images, {}, Effort::kNoDoubt);
     if (group.is_first())
       draw_counterfactuals(explanation, batch, folder.class_names,
                            run / "samples" / fmt::format("step_{:06}.png", step));

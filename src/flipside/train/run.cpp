@@ -213,7 +213,10 @@ class Run {
       progress.advance(batch, brief(losses) + last_validation_);
       const bool stop = group_.sum(stop_requested) > 0;  // whichever process was asked to
       if (step % kLogEvery == 0 || step == total) log_means(means, progress);
-      if (step % config_.train.validate_every == 0 || step == total) validate();
+      if (step % config_.train.validate_every == 0 || step == total) {
+        progress.remark(brief(losses) + "  | validating");
+        validate();
+      }
       if (step % config_.train.checkpoint_every == 0 || step == total || stop || out_of_patience())
         save_last();
       if (stop)
