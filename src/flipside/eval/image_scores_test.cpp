@@ -1,11 +1,11 @@
 #include "flipside/eval/image_scores.h"
-#include "flipside/eval/model_folder.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <map>
 
+#include "flipside/eval/model_folder.h"
 #include "support/noise_data.h"
 #include "support/small_model.h"
 
