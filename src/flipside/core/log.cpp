@@ -77,7 +77,7 @@ void Progress::remark(const std::string& note) {
 void Progress::finish() {
   if (finished_) return;
   draw(/*force=*/true);
-  if (terminal_ && messages_shown) std::fputc('\n', stderr);
+  if (terminal_ && is_shown()) std::fputc('\n', stderr);
   finished_ = true;
 }
 
@@ -97,8 +97,10 @@ std::string Progress::line() const {
                      note_.empty() ? "" : "  ", note_);
 }
 
+bool Progress::is_shown() const { return messages_shown && !title_.empty(); }
+
 void Progress::draw(bool force) {
-  if (!messages_shown) return;
+  if (!is_shown()) return;
   const auto now = Clock::now();
   const double since = std::chrono::duration<double>(now - last_drawn_).count();
   if (!force && since < (terminal_ ? kTerminalInterval : kLogInterval)) return;

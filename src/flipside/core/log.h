@@ -28,7 +28,8 @@ void warn(fmt::format_string<Args...> format, Args&&... args) {
 /// in place ten times a second at most; otherwise (a log file) a line is written each 10 seconds.
 class Progress {
  public:
-  /// `total` units of work (> 0), of which `done` are finished already; `unit` as in "img".
+  /// `total` units of work (> 0), of which `done` are finished already; `unit` as in "img". Nothing
+  /// is shown without a title.
   Progress(std::string title, int64_t total, std::string unit, int64_t done = 0);
   ~Progress();
   Progress(const Progress&) = delete;
@@ -47,6 +48,7 @@ class Progress {
 
  private:
   using Clock = std::chrono::steady_clock;
+  bool is_shown() const;
   void draw(bool force);
 
   std::string title_, unit_, note_;

@@ -20,6 +20,21 @@ TEST(Progress, ShowsShareAndNote) {
   EXPECT_EQ(line.substr(line.size() - 10), "  loss 0.5");
 }
 
+TEST(Progress, DrawsRemarksAtOnceAndNothingWithoutATitle) {
+  const auto drawn = [](const std::string& title) {
+    testing::internal::CaptureStderr();
+    Progress progress(title, 40, "img");
+    progress.remark("first");
+    progress.remark("second");
+    progress.finish();
+    return testing::internal::GetCapturedStderr();
+  };
+  const std::string text = drawn("train");
+  EXPECT_NE(text.find("  first"), std::string::npos) << text;
+  EXPECT_NE(text.find("  second"), std::string::npos) << text;
+  EXPECT_EQ(drawn(""), "");
+}
+
 TEST(Progress, RateIsOfWhatWasDoneHere) {
   Progress progress("train", 1000, "img", /*done=*/900);
   EXPECT_EQ(progress.rate(), 0.0) << "what an earlier run did does not count";

@@ -1,7 +1,5 @@
 #include "flipside/data/picture_store.h"
 
-#include <memory>
-
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/data/pack.h"
@@ -57,9 +55,8 @@ void PictureStore::decode_all(int64_t cache_mb, const std::string& title) {
     keep[i] = left >= 0;
   }
   std::vector<std::string> problems(records_.size());
-  std::unique_ptr<Progress> bar;
-  if (records_.size() >= kManyImages)
-    bar = std::make_unique<Progress>(title, static_cast<int64_t>(records_.size()), "img");
+  Progress bar(records_.size() >= kManyImages ? title : "", static_cast<int64_t>(records_.size()),
+               "img");
   for_each_index(
       static_cast<int64_t>(records_.size()),
       [&](int64_t i) {
@@ -73,10 +70,8 @@ void PictureStore::decode_all(int64_t cache_mb, const std::string& title) {
           problems[i] = error.what();
         }
       },
-      [&](int64_t) {
-        if (bar) bar->advance(1);
-      });
-  bar.reset();
+      [&](int64_t) { bar.advance(1); });
+  bar.finish();
   for (size_t i = 0; i < problems.size(); ++i) {
     if (problems[i].empty())
       readable_.push_back(static_cast<int64_t>(i));

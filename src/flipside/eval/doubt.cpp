@@ -51,15 +51,14 @@ Scored score_batches(const std::function<bool(Batch&)>& next, const BatchScorer&
                      const Change& change, const Watch& watch = {}) {
   std::vector<Tensor> values, logits, labels;
   Scored scored;
-  std::optional<Progress> progress;
-  if (!watch.title.empty()) progress.emplace("uncertainty, " + watch.title, watch.images, "img");
+  Progress progress(watch.title.empty() ? "" : "uncertainty, " + watch.title, watch.images, "img");
   for (Batch batch; next(batch);) {
     const DoubtScores scores = scorer(change ? change(batch) : batch.images);
     scored.names = scores.names;
     values.push_back(scores.values);
     logits.push_back(scores.logits);
     if (batch.labels.defined()) labels.push_back(batch.labels);
-    if (progress) progress->advance(batch.images.size(0));
+    progress.advance(batch.images.size(0));
   }
   if (values.empty()) return scored;
   scored.values = torch::cat(values);

@@ -315,14 +315,13 @@ Results complete(Results results, const Model& model, const EvalLoader& loader, 
   return results;
 }
 
-/// Gives every batch of the loader to `use`, under a progress line if the options name one.
+/// Gives every batch of the loader to `use`, under the progress line of the options.
 void for_each_batch(EvalLoader& loader, const EvaluateOptions& options,
                     const std::function<void(const Batch&)>& use) {
-  std::optional<Progress> progress;
-  if (!options.progress.empty()) progress.emplace(options.progress, loader.size(), "img");
+  Progress progress(options.progress, loader.size(), "img");
   for (Batch batch; loader.next(batch);) {
     use(batch);
-    if (progress) progress->advance(batch.images.size(0));
+    progress.advance(batch.images.size(0));
   }
 }
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <memory>
 #include <optional>
 
 #include "flipside/core/log.h"
@@ -62,10 +61,10 @@ ValidationScores score_yardstick(const Results& results, ModelKind kind) {
 }  // namespace
 
 Validate make_validation(const ImageFolder& whole, const fs::path& run, const ProcessGroup& group) {
-  const auto chosen = std::make_shared<std::optional<ImageFolder>>();
-  return [&whole, chosen, run, group](Model& model, int64_t step) {
-    if (!*chosen) *chosen = validation_images(whole, model.config);
-    const ImageFolder& folder = **chosen;
+  return [&whole, run, group, chosen = std::optional<ImageFolder>()](Model& model,
+                                                                     int64_t step) mutable {
+    if (!chosen) chosen = validation_images(whole, model.config);
+    const ImageFolder& folder = *chosen;
     EvaluateOptions options;
     options.split = Split::kVal;
     options.everything = false;
