@@ -1,6 +1,15 @@
 # One test binary; unit tests lie beside the code as x_test.cpp, the whole path in tests/e2e.
 find_package(GTest REQUIRED)
 include(GoogleTest)
+if(NOT FLIPSIDE_HAS_GLOO)
+  foreach(source IN LISTS test_sources)
+    file(STRINGS ${source} group REGEX "support/group\\.h")
+    if(group)
+      message(STATUS "flipside: left out with it: ${source}")
+      list(REMOVE_ITEM test_sources ${source})
+    endif()
+  endforeach()
+endif()
 add_executable(flipside_tests ${test_sources})
 # Tests name their small helpers alike (linear, kSide); together in one file these would collide.
 set_target_properties(flipside_tests PROPERTIES UNITY_BUILD OFF)

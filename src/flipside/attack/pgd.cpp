@@ -5,9 +5,15 @@ namespace {
 
 constexpr double kBeside = 1e-3;  // deviation of the start: at the images KL has no gradient
 
-double step_size_of(const PgdOptions& options, const ThreatModel& threat) {
-  if (options.step_size > 0) return options.step_size;
-  return 2.5 * threat.eps / static_cast<double>(options.steps);
+/// 2.5 eps / steps (Madry et al. 2018) for each image: [N].
+Tensor usual_sizes(const ThreatModel& threat, int64_t steps, const Tensor& images) {
+  return torch::ones({images.size(0)}, images.options()) * (threat.bound() * 2.5 / steps);
+}
+
+Tensor sizes_of(const PgdOptions& options, const ThreatModel& threat, const Tensor& images) {
+  if (options.step_size > 0)
+    return torch::full({images.size(0)}, options.step_size, images.options());
+  return usual_sizes(threat, options.steps, images);
 }
 
 }  // namespace
@@ -21,8 +27,7 @@ Tensor fgsm(const Victim& victim, const ThreatModel& threat, const Tensor& image
 
 Tensor pgd_from(const Tensor& start, const Victim& victim, const ThreatModel& threat,
                 const Tensor& images, const Goal& goal, const PgdOptions& options) {
-  const Tensor sizes =
-      torch::full({images.size(0)}, step_size_of(options, threat), images.options());
+  const Tensor sizes = sizes_of(options, threat, images);
   Tensor x = start;
   for (int64_t step = 0; step < options.steps; ++step) {
     const Slope slope = attack_slope(options.loss, victim, x, goal);
@@ -52,8 +57,8 @@ Tensor pgd(const Victim& victim, const ThreatModel& threat, const Tensor& images
         logits = victim.logits(x).to(x.device());
       } else {
         const Slope slope = attack_slope(options.loss, victim, x, wish);
-        const Tensor sizes = torch::full({x.size(0)}, step_size_of(options, threat), x.options());
-        next = threat.project(threat.ascend(x, slope.gradient, sizes), clean);
+        const Tensor ahead = threat.ascend(x, slope.gradient, sizes_of(options, threat, x));
+        next = threat.project(ahead, clean);
         logits = slope.logits;
       }
       result.index_copy_(0, rows, x);
@@ -78,8 +83,7 @@ Tensor divergence_attack(const Victim& victim, const ThreatModel& threat, const 
     torch::NoGradGuard no_grad;
     clean = victim.logits(images);
   }
-  const Tensor sizes = torch::full({images.size(0)}, 2.5 * threat.eps / static_cast<double>(steps),
-                                   images.options());
+  const Tensor sizes = usual_sizes(threat, steps, images);
   Tensor x = threat.project(images + kBeside * gaussian, images);
   for (int64_t step = 0; step < steps; ++step) {
     const Tensor at = x.detach().requires_grad_(true);

@@ -35,12 +35,17 @@ double full_range(Norm norm, const Tensor& images) {
   return norm == Norm::kLinf ? 1.0 : std::sqrt(static_cast<double>(images[0].numel()));
 }
 
+Tensor ThreatModel::bound() const {
+  return moving_eps.defined() ? moving_eps : torch::scalar_tensor(eps, torch::kDouble);
+}
+
 Tensor ThreatModel::project(const Tensor& attacked, const Tensor& images) const {
+  const Tensor most = bound();
   if (norm == Norm::kLinf)
-    return torch::max(torch::min(attacked, images + eps), images - eps).clamp(0.0, 1.0);
+    return torch::max(torch::min(attacked, images + most), images - most).clamp(0.0, 1.0);
   const Tensor change = attacked - images;
-  const Tensor factor = (eps / lengths(change).clamp_min(1e-12)).clamp_max(1.0);
-  return (images + change * per_image(factor)).clamp(0.0, 1.0);
+  const Tensor shrink = (most / lengths(change).clamp_min(1e-12)).clamp_max(1.0);
+  return (images + change * per_image(shrink)).clamp(0.0, 1.0);
 }
 
 Tensor ThreatModel::ascend(const Tensor& attacked, const Tensor& gradient,
@@ -55,7 +60,7 @@ Tensor ThreatModel::ascend(const Tensor& attacked, const Tensor& gradient,
 
 Tensor ThreatModel::random_start(const Tensor& images, std::vector<Rng>& streams) const {
   if (norm == Norm::kLinf)
-    return linf_start(images, eps, uniform_noise(images.sizes(), streams).to(images.options()));
+    return linf_start(images, bound(), uniform_noise(images.sizes(), streams).to(images.options()));
   // A uniform point of a ball in d dimensions: any direction, radius eps u^(1/d).
   const Tensor change = gaussian_noise(images.sizes(), streams);
   for (int64_t n = 0; n < images.size(0); ++n) {
@@ -80,8 +85,8 @@ Tensor gaussian_noise(at::IntArrayRef sizes, std::vector<Rng>& streams) {
   return noise(sizes, streams, [](Rng& rng) { return rng.normal(); });
 }
 
-Tensor linf_start(const Tensor& images, double eps, const Tensor& uniform) {
-  const Tensor low = (images - eps).clamp_min(0.0), high = (images + eps).clamp_max(1.0);
+Tensor linf_start(const Tensor& images, const Tensor& bound, const Tensor& uniform) {
+  const Tensor low = (images - bound).clamp_min(0.0), high = (images + bound).clamp_max(1.0);
   return low + (high - low) * uniform;
 }
 

@@ -19,6 +19,12 @@ const char* to_string(Norm norm);
 struct ThreatModel {
   Norm norm = Norm::kLinf;
   double eps = 0;  ///< in [0,1] units: 8/255 is 0.0314; an L2 bound may exceed 1
+  /// Undefined, or a float64 scalar that takes the place of eps in `project` and `bound`: one that
+  /// moves from step to step and that a captured CUDA graph reads anew.
+  Tensor moving_eps{};
+
+  /// eps, as a float64 scalar.
+  Tensor bound() const;
 
   /// The nearest images [N,C,H,W] that lie within the ball around `images`, then clamped to [0,1].
   /// Clamping moves no image away from another in [0,1], so the result lies in both.
@@ -38,9 +44,9 @@ struct ThreatModel {
 Tensor uniform_noise(at::IntArrayRef sizes, std::vector<Rng>& streams);
 Tensor gaussian_noise(at::IntArrayRef sizes, std::vector<Rng>& streams);
 
-/// The images within `eps` (L-inf) and [0,1] that `uniform` [N,C,H,W] in [0,1) names: 0 the
-/// darkest, 1 the brightest allowed value of each pixel.
-Tensor linf_start(const Tensor& images, double eps, const Tensor& uniform);
+/// The images within `bound` (L-inf, a scalar) and [0,1] that `uniform` [N,C,H,W] in [0,1) names: 0
+/// the darkest, 1 the brightest allowed value of each pixel.
+Tensor linf_start(const Tensor& images, const Tensor& bound, const Tensor& uniform);
 
 /// Size of each image's change in the norm: [N].
 Tensor change_size(Norm norm, const Tensor& attacked, const Tensor& images);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "flipside/attack/pgd.h"
 #include "support/simple_victims.h"
 
 namespace flipside {
@@ -32,6 +33,23 @@ TEST(ThreatModel, L2ProjectionIsTheNearestPointOfTheBall) {
   const Tensor far = torch::tensor({0.5f + 0.3f, 0.5f + 0.4f}).view({1, 1, 1, 2});
   const Tensor expected = torch::tensor({0.5f + 0.06f, 0.5f + 0.08f}).view({1, 1, 1, 2});
   EXPECT_TRUE(torch::allclose(ThreatModel{Norm::kL2, 0.1}.project(far, image), expected));
+}
+
+TEST(ThreatModel, AMovingBoundTakesThePlaceOfEps) {
+  const Tensor images = random_images(6), far = images + torch::randn_like(images);
+  const Tensor uniform = torch::rand_like(images);
+  for (const Norm norm : {Norm::kLinf, Norm::kL2}) {
+    const ThreatModel moving{norm, 0.2, torch::scalar_tensor(0.1, torch::kDouble)}, own{norm, 0.1};
+    EXPECT_TRUE(torch::equal(moving.project(far, images), own.project(far, images)));
+    EXPECT_TRUE(torch::equal(linf_start(images, moving.bound(), uniform),
+                             linf_start(images, own.bound(), uniform)));
+    const Victim victim = linear_victim(torch::randn({3, 4, 5}), 0);
+    const Goal goal{torch::zeros({6}, torch::kInt64), {}};
+    EXPECT_TRUE(torch::equal(pgd_from(images, victim, moving, images, goal, {}),
+                             pgd_from(images, victim, own, images, goal, {})));
+    EXPECT_TRUE(torch::equal(divergence_attack(victim, moving, images, uniform, 3),
+                             divergence_attack(victim, own, images, uniform, 3)));
+  }
 }
 
 TEST(ThreatModel, AscendsAlongTheSteepestDirection) {

@@ -56,7 +56,7 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
       if (judge()) judge()->prepare(lr);
     }
   }
-  input.noise = attack_noise(batch, rng);
+  prepare_attacks(input, batch, rng);
   if (phase != Phase::kWarmup) {
     const double attacked = config_.loss.robust_cf_fraction * static_cast<double>(images - own);
     input.cf_noise = noise_for(own, std::llround(attacked), batch, uniform_noise, rng);
@@ -126,7 +126,7 @@ Tensor CounterfactualTrainer::discriminator_loss(const StepInput& input, const Q
                                                  const Tensor& x_cf) {
   // GroupNorm looks at one image at a time, so real and generated ones can share a pass.
   const Tensor real = real_images(input);
-  const Tensor made = attacked(x_cf.detach(), ask.t, input.cf_noise);
+  const Tensor made = attacked(x_cf.detach(), ask.t, input.cf_noise, input.bound);
   const Tensor both = torch::cat({real, made}).contiguous(kChannelsLast);
   const Tensor logits = model_.discriminator->forward(both);
   const int64_t n = real.size(0);

@@ -63,6 +63,13 @@ void GradientSync::backward(const Tensor& loss) {
   for (auto& bucket : buckets_) take(bucket);
 }
 
+Tensor GradientSync::place_of(const Slot& slot) const {
+  // With the parameter's strides: those that a gradient comes with may depend on the number of
+  // images, and so on the process, where a side has length 1.
+  return buckets_[slot.bucket].flat.as_strided(slot.parameter.sizes(), slot.parameter.strides(),
+                                               slot.offset);
+}
+
 void GradientSync::arrive(size_t index) {
   torch::NoGradGuard no_grad;
   Slot& slot = slots_[index];
@@ -70,10 +77,9 @@ void GradientSync::arrive(size_t index) {
   slot.arrived = true;
   Bucket& bucket = buckets_[slot.bucket];
   Tensor& gradient = slot.parameter.mutable_grad();
-  // From here on the gradient is its place in the bucket, in the layout that it came in.
-  const Tensor dense = gradient.is_non_overlapping_and_dense() ? gradient : gradient.contiguous();
-  Tensor place = bucket.flat.as_strided(dense.sizes(), dense.strides(), slot.offset);
-  place.copy_(dense);
+  // From here on the gradient is its place in the bucket.
+  const Tensor place = place_of(slot);
+  place.copy_(gradient);
   gradient = place;
   --bucket.missing;
   send_complete();
@@ -108,8 +114,7 @@ void GradientSync::take(Bucket& bucket) {
     if (slot.arrived) continue;
     const int64_t mark = bucket.numel + static_cast<int64_t>(i);
     if (bucket.flat[mark].item<double>() == 0) continue;
-    slot.parameter.mutable_grad() =
-        bucket.flat.as_strided(slot.parameter.sizes(), slot.parameter.strides(), slot.offset);
+    slot.parameter.mutable_grad() = place_of(slot);
   }
 }
 

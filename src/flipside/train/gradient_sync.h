@@ -43,6 +43,8 @@ class GradientSync {
   };
 
   void make_buckets(int64_t bucket_bytes);
+  /// A parameter's part of its bucket.
+  Tensor place_of(const Slot& slot) const;
   void arrive(size_t slot);
   /// Sends what is complete; buckets go out in order, since all processes must send alike.
   void send_complete();

@@ -81,6 +81,27 @@ TEST(GradientSync, AGradientInOneProcessReachesAll) {
   });
 }
 
+TEST(GradientSync, SumsHaveTheStridesOfTheirParameters) {
+  // Those of a 1x1 convolution's gradient may be others, and depend on the number of images: the
+  // processes would then go different ways to the same values.
+  const Tensor factors = torch::arange(36, torch::kDouble).view({6, 6, 1, 1});
+  const auto weight = [] {
+    return torch::ones({6, 6, 1, 1}, torch::kDouble)
+        .as_strided({6, 6, 1, 1}, {6, 1, 6, 6})
+        .requires_grad_(true);
+  };
+  const Tensor alone = weight();
+  (alone * factors).sum().backward();
+  ASSERT_NE(alone.grad().strides(), alone.strides());
+  in_group(2, [&](const ProcessGroup& group) {
+    const Tensor own = weight();
+    GradientSync sync({own}, group);
+    sync.backward((own * factors).sum());
+    EXPECT_TRUE(torch::equal(own.grad(), 2 * factors));
+    EXPECT_EQ(own.grad().strides(), own.strides());
+  });
+}
+
 TEST(GradientSync, FrozenWeightsAndOtherBackwardPassesAreLeftAlone) {
   in_group(2, [&](const ProcessGroup& group) {
     Layers own;

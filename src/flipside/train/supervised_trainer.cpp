@@ -25,7 +25,7 @@ StepInput SupervisedTrainer::prepare(const Batch& batch) {
   input.batch = {batch.images, batch.labels, {}, {}, batch.all_labels};
   if (classifier) {
     Rng rng = step_rng();
-    input.noise = attack_noise(batch, rng);
+    prepare_attacks(input, batch, rng);
     return input;
   }
   Tensor& masks = input.batch.masks = batch.masks;

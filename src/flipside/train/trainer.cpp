@@ -60,7 +60,7 @@ StepInput StepInput::to(at::Device device) const {
   const auto move = [device](const Tensor& tensor) {
     return tensor.defined() ? tensor.to(device, /*non_blocking=*/true) : tensor;
   };
-  return {batch.to(device), move(targets), move(penalty), move(noise), move(cf_noise)};
+  return {batch.to(device), move(targets), move(penalty), move(noise), move(cf_noise), move(bound)};
 }
 
 void StepInput::copy_(const StepInput& other) {
@@ -76,6 +76,7 @@ void StepInput::copy_(const StepInput& other) {
   take(penalty, other.penalty);
   take(noise, other.noise);
   take(cf_noise, other.cf_noise);
+  take(bound, other.bound);
 }
 
 Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
@@ -104,10 +105,8 @@ Trainer::Trainer(Model model, bool has_phases, ProcessGroup group)
 Trainer::~Trainer() = default;
 
 LossTensors Trainer::compute(const StepInput& input) {
-  // A graph repeats an attack's bound, and a group waits on the host.
-  const bool attacks = config_.loss.robust_fraction > 0 || config_.loss.robust_cf_fraction > 0;
-  const bool changes = attacks && schedule_.bound_factor(step_) < 1;
-  if (!device_.is_cuda() || changes || !group_.is_alone()) return train_on(input.to(device_));
+  // A group waits on the host.
+  if (!device_.is_cuda() || !group_.is_alone()) return train_on(input.to(device_));
   if (!graph_) graph_ = std::make_unique<StepGraph>(device_);
   return graph_->run(static_cast<int>(schedule_.phase(step_)), input,
                      [this](const StepInput& on_device) { return train_on(on_device); });
@@ -210,10 +209,14 @@ int64_t Trainer::num_attacked(const Batch& batch) const {
   return std::llround(config_.loss.robust_fraction * static_cast<double>(whole_size(batch)));
 }
 
-Tensor Trainer::attack_noise(const Batch& batch, Rng& rng) const {
-  const bool trades = config_.loss.robust_loss == RobustLoss::kTrades;
-  return noise_for(/*first=*/0, num_attacked(batch), batch, trades ? gaussian_noise : uniform_noise,
-                   rng);
+void Trainer::prepare_attacks(StepInput& input, const Batch& batch, Rng& rng) const {
+  const auto& loss = config_.loss;
+  if (loss.robust_fraction == 0 && loss.robust_cf_fraction == 0) return;
+  input.noise =
+      noise_for(/*first=*/0, num_attacked(batch), batch,
+                loss.robust_loss == RobustLoss::kTrades ? gaussian_noise : uniform_noise, rng);
+  input.bound =
+      torch::scalar_tensor(schedule_.bound_factor(step_) * loss.robust_eps / 255.0, torch::kDouble);
 }
 
 Tensor Trainer::noise_for(int64_t first, int64_t count, const Batch& batch, Draw draw,
@@ -232,19 +235,21 @@ Tensor Trainer::noise_for(int64_t first, int64_t count, const Batch& batch, Draw
 Tensor Trainer::real_images(const StepInput& input) {
   const Batch& batch = input.batch;
   if (config_.loss.robust_loss != RobustLoss::kAdversarial) return batch.images;
-  return attacked(batch.images, batch.labels, input.noise);
+  return attacked(batch.images, batch.labels, input.noise, input.bound);
 }
 
-Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, const Tensor& noise) {
+Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, const Tensor& noise,
+                         const Tensor& bound) {
   if (!noise.defined()) return images;
   const int64_t count = noise.size(0);
   const Tensor clean = images.slice(0, 0, count);
   FrozenWeights frozen(*model_.discriminator);
   PgdOptions options;
   options.steps = config_.loss.robust_steps;
-  const ThreatModel threat = robust_threat();
-  const Tensor adversarial = pgd_from(linf_start(clean, threat.eps, noise), class_victim(model_),
-                                      threat, clean, {labels.slice(0, 0, count), {}}, options);
+  const ThreatModel threat = robust_threat(bound);
+  const Tensor adversarial =
+      pgd_from(linf_start(clean, threat.bound(), noise), class_victim(model_), threat, clean,
+               {labels.slice(0, 0, count), {}}, options);
   return torch::cat({adversarial, images.slice(0, count)}).contiguous(kChannelsLast);
 }
 
@@ -260,7 +265,8 @@ Tensor Trainer::robust_penalty(const StepInput& input, const Tensor& logits) {
   Tensor worst;
   {
     FrozenWeights frozen(*model_.discriminator);
-    worst = divergence_attack(victim, robust_threat(), clean, input.noise, loss.robust_steps);
+    worst = divergence_attack(victim, robust_threat(input.bound), clean, input.noise,
+                              loss.robust_steps);
   }
   const Tensor answers = logits.slice(0, 0, attacked).slice(1, 0, model_.num_classes());
   return (part * loss.robust_beta) *

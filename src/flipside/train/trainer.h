@@ -33,6 +33,8 @@ struct StepInput {
   /// [A,3,H,W], where robust training's attacks on the first A images begin: uniform in [0,1), for
   /// TRADES Gaussian; undefined without them. And on the first counterfactuals.
   Tensor noise, cf_noise;
+  /// Scalar float64, the bound of these attacks in [0,1] units; undefined without them.
+  Tensor bound;
 
   StepInput to(at::Device device) const;
   /// Takes the values of an input of the same shapes.
@@ -103,9 +105,10 @@ class Trainer {
   /// The batch's images, the first `robust_fraction` of them replaced by adversarial ones (8) of
   /// the discriminator's (or classifier's) K class logits.
   Tensor real_images(const StepInput& input);
-  /// The images with as many of them, from the first, replaced by adversarial ones as `noise`
-  /// (uniform) has.
-  Tensor attacked(const Tensor& images, const Tensor& labels, const Tensor& noise);
+  /// The images with as many of them, from the first, replaced by adversarial ones within `bound`
+  /// as `noise` (uniform) has.
+  Tensor attacked(const Tensor& images, const Tensor& labels, const Tensor& noise,
+                  const Tensor& bound);
   /// (8'): robust_beta * KL of the answers on the batch's first images, of which `logits` [N,K or
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
   Tensor robust_penalty(const StepInput& input, const Tensor& logits);
@@ -121,15 +124,15 @@ class Trainer {
   static double part_of(const Batch& batch);
   /// Number of images of the whole batch that robust training attacks.
   int64_t num_attacked(const Batch& batch) const;
-  /// `StepInput::noise`.
-  Tensor attack_noise(const Batch& batch, Rng& rng) const;
+  /// What this step's attacks on real images need of the input: noise and bound.
+  void prepare_attacks(StepInput& input, const Batch& batch, Rng& rng) const;
   /// By `uniform_noise` or `gaussian_noise` for those that this process has of `count` images of
   /// the whole batch from `first` on: [A,3,H,W], undefined where there is none.
   using Draw = Tensor (*)(at::IntArrayRef sizes, std::vector<Rng>& streams);
   Tensor noise_for(int64_t first, int64_t count, const Batch& batch, Draw draw, Rng& rng) const;
-  /// The bound of this step's attacks.
-  ThreatModel robust_threat() const {
-    return {Norm::kLinf, schedule_.bound_factor(step_) * config_.loss.robust_eps / 255.0};
+  /// What the attacks of a step may do whose input has this `bound`.
+  ThreatModel robust_threat(const Tensor& bound) const {
+    return {Norm::kLinf, config_.loss.robust_eps / 255.0, bound};
   }
 
   static constexpr uint64_t kStepStream = 0x57e9;  // keeps the step's draws apart from the loader's
