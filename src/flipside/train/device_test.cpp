@@ -8,6 +8,7 @@
 #include "flipside/core/error.h"
 #include "flipside/train/step_graph.h"
 #include "flipside/train/trainer.h"
+#include "support/attacked_training.h"
 
 namespace flipside {
 namespace {
@@ -162,15 +163,12 @@ TEST_P(EveryKind, ALaterInputInTheSameMemoryGivesItsOwnLosses) {
   }
 }
 
-/// For more than ten steps, of which a phase is recorded from its fourth on. Attacks go by the
-/// signs of gradients: those near zero differ with rounding, and at the usual learning rates two
-/// trainings part by 2 % within ten steps, on one processor too. So attacked ones learn little
-/// here, while their bound grows.
-Config config_to_compare(Config config) {
+/// For more than ten steps, of which a phase is recorded from its fourth on, while an attack's
+/// bound grows.
+Config growing(Config config) {
+  config = to_compare(config);
   config.train.steps = 2 * kSteps;
-  if (config.loss.robust_fraction == 0) return config;
-  config.train.lr_generator = config.train.lr_discriminator = config.train.lr_classifier = 1e-5;
-  config.train.robust_ramp = 1;
+  if (is_attacked(config)) config.train.robust_ramp = 1;
   return config;
 }
 
@@ -178,13 +176,13 @@ constexpr int kComparedSteps = 5 + kSteps;
 
 TEST_P(EveryKind, StepsToCompareDifferByRoundingAloneAndFeelTheBound) {
   for (Config config : configs_of(GetParam())) {
-    config = config_to_compare(config);
+    config = growing(config);
     const auto fused = losses_of(config, kComparedSteps);
     {
       const PlainOperators plain;
       expect_near(losses_of(config, kComparedSteps), fused, 2e-3);
     }
-    if (config.loss.robust_fraction == 0) continue;
+    if (!is_attacked(config)) continue;
     config.train.robust_ramp = 0;  // the bound of another step
     const auto other = losses_of(config, kComparedSteps);
     double apart = 0;
@@ -196,8 +194,8 @@ TEST_P(EveryKind, StepsToCompareDifferByRoundingAloneAndFeelTheBound) {
 
 TEST_P(EveryKind, CpuAndGpuAgreeOnTheLossesOfTenSteps) {
   if (!has_cuda()) GTEST_SKIP() << "no CUDA in this libtorch, or no GPU in this machine";
-  for (const Config& each : configs_of(GetParam())) {
-    Config config = config_to_compare(each);
+  for (Config config : configs_of(GetParam())) {
+    config = growing(config);
     const auto cpu = losses_of(config, kComparedSteps);
     config.train.device = DeviceChoice::kCuda;
     expect_near(losses_of(config, kComparedSteps), cpu, 1e-2);

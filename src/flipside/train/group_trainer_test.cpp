@@ -6,6 +6,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/train/trainer.h"
+#include "support/attacked_training.h"
 #include "support/group.h"
 #include "support/square_batches.h"
 #include "support/temp_folder.h"
@@ -15,8 +16,7 @@ namespace {
 
 // Sums of float32 numbers in another order, against the largest gradient of a network.
 constexpr double kGradientTolerance = 1e-5;
-// The same where images are attacked: an attack goes by the signs of gradients, and a pixel's whose
-// gradient is near zero differs with rounding.
+// The same where images are attacked (see attacked_training.h).
 constexpr double kAttackedTolerance = 1e-3;
 // Adam makes whole steps of the smallest gradients, so that the losses drift apart faster than
 // that.
@@ -54,13 +54,9 @@ std::map<std::string, std::vector<Tensor>> first_gradients(const Trainer& traine
   return gradients;
 }
 
-bool attacks(const Config& config) {
-  return config.loss.robust_fraction > 0 || config.loss.robust_cf_fraction > 0;
-}
-
 void expect_gradients_of_one_process(Config config, int64_t size, const Batches& batches) {
   config.train.discriminator_warmup = 0;
-  const double tolerance = attacks(config) ? kAttackedTolerance : kGradientTolerance;
+  const double tolerance = is_attacked(config) ? kAttackedTolerance : kGradientTolerance;
   const auto make = [&](const ProcessGroup& group) {
     return make_trainer(make_model(config, {"bad", "good"}, 1), group);
   };
@@ -82,11 +78,9 @@ void expect_gradients_of_one_process(Config config, int64_t size, const Batches&
   });
 }
 
-void expect_steps_of_one_process(Config config, int64_t size, const Batches& batches) {
-  expect_gradients_of_one_process(config, size, batches);
-  // Adam would make more of those pixels with every step.
-  if (attacks(config))
-    config.train.lr_generator = config.train.lr_discriminator = config.train.lr_classifier = 1e-5;
+void expect_steps_of_one_process(const Config& usual, int64_t size, const Batches& batches) {
+  expect_gradients_of_one_process(usual, size, batches);
+  const Config config = to_compare(usual);
   const auto make = [&](const ProcessGroup& group) {
     return make_trainer(make_model(config, {"bad", "good"}, 1), group);
   };

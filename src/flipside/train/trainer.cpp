@@ -246,9 +246,8 @@ Tensor Trainer::attacked(const Tensor& images, const Tensor& labels, const Tenso
   FrozenWeights frozen(*model_.discriminator);
   PgdOptions options;
   options.steps = config_.loss.robust_steps;
-  const ThreatModel threat = robust_threat(bound);
   const Tensor adversarial =
-      pgd_from(linf_start(clean, threat.bound(), noise), class_victim(model_), threat, clean,
+      pgd_from(linf_start(clean, bound, noise), class_victim(model_), robust_threat(bound), clean,
                {labels.slice(0, 0, count), {}}, options);
   return torch::cat({adversarial, images.slice(0, count)}).contiguous(kChannelsLast);
 }
