@@ -31,6 +31,7 @@ class Program : public testing::Test {
     const ProgramResult trained =
         run_program("train " + data() + " --out " + run() + kTinyTraining);
     ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    said_in_training_ = trained.err;
   }
   static void TearDownTestSuite() {
     delete folder_;
@@ -47,8 +48,10 @@ class Program : public testing::Test {
   }
 
   static TempFolder* folder_;
+  static std::string said_in_training_;
 };
 TempFolder* Program::folder_ = nullptr;
+std::string Program::said_in_training_;
 
 TEST_F(Program, TrainingWritesItsRunFolder) {
   for (const std::string name : {"run.json", "config.toml", "metrics.jsonl", "last.safetensors",
@@ -65,6 +68,15 @@ TEST_F(Program, TrainingWritesItsRunFolder) {
     }
   }
   EXPECT_EQ(validations, 2);
+}
+
+TEST_F(Program, TrainingEndsWithWhatToKnowOfTheModel) {
+  const json entry =
+      json::parse(run_program("evaluate " + run() + " " + data() + " --split val --json -").out);
+  ASSERT_FALSE(entry.at("findings").empty()) << "of so few steps and images";
+  EXPECT_THAT(said_in_training_, HasSubstr("validation images: what to know of this model"));
+  for (const auto& finding : entry.at("findings"))
+    EXPECT_THAT(said_in_training_, HasSubstr(finding.at("what").get<std::string>()));
 }
 
 TEST_F(Program, DataCheckCountsAndPrintsJson) {

@@ -3,7 +3,9 @@
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
+#include "flipside/core/launch.h"
 #include "flipside/core/log.h"
+#include "flipside/eval/flaws.h"
 #include "flipside/report/validation.h"
 #include "flipside/train/run.h"
 
@@ -15,6 +17,17 @@ struct TrainArguments {
   std::unique_ptr<ConfigOptions> options;
 };
 
+/// Where the model is and, from the first process of a group, what to know before relying on it.
+void conclude(const std::string& run) {
+  if (read_launch().rank == 0) {
+    const Results results = measure_best(run);
+    const auto flaws = find_flaws(results);
+    info("{} validation images: {}", results.images,
+         flaws.empty() ? "nothing to warn of" : "what to know of this model" + to_text(flaws));
+  }
+  info("model: {}", run);
+}
+
 void run_train(const TrainArguments& arguments) {
   if (!arguments.resume.empty()) {
     if (!arguments.data.empty() || !arguments.out.empty() || arguments.options->any_given())
@@ -22,14 +35,13 @@ void run_train(const TrainArguments& arguments) {
            "--resume {} goes on with the data and options stored in the run: give nothing else",
            arguments.resume);
     resume_run(arguments.resume, make_validation);
-    info("model: {}", arguments.resume);
-    return;
+    return conclude(arguments.resume);
   }
   if (arguments.data.empty() || arguments.out.empty())
     fail(ErrorCode::kUsage, "train needs a folder of images and --out RUN, or --resume RUN");
   const Config config = arguments.options->resolve();
   start_run(arguments.data, arguments.out, config, make_validation);
-  info("model: {}", arguments.out);
+  conclude(arguments.out);
 }
 
 }  // namespace

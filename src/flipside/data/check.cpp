@@ -346,8 +346,7 @@ DataReport check_data(const fs::path& root, const DataConfig& config) {
   checker.check_shapes();
   checker.check_cues();
   checker.check_strays();
-  std::stable_sort(report.findings.begin(), report.findings.end(),
-                   [](const Finding& a, const Finding& b) { return a.severity > b.severity; });
+  sort_by_severity(report.findings);
   return report;
 }
 

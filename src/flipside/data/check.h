@@ -4,15 +4,10 @@
 #include <string>
 #include <vector>
 
+#include "flipside/core/finding.h"
 #include "flipside/data/dataset.h"
 
 namespace flipside {
-
-/// One thing that a user should know or mend, with its remedy.
-struct Finding {
-  enum class Severity { kNote, kWarning, kError } severity = Severity::kNote;
-  std::string what, remedy;
-};
 
 /// What `flipside data check` found.
 struct DataReport {

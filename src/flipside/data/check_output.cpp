@@ -10,18 +10,6 @@ namespace {
 
 constexpr size_t kSizesShown = 5;
 
-const char* to_string(Finding::Severity severity) {
-  switch (severity) {
-    case Finding::Severity::kNote:
-      return "note";
-    case Finding::Severity::kWarning:
-      return "warning";
-    case Finding::Severity::kError:
-      return "error";
-  }
-  return "";
-}
-
 /// "256x256 (120), 300x200 (3)", the most frequent first.
 std::string frequent_sizes(const std::map<std::string, int64_t>& sizes) {
   std::vector<std::pair<std::string, int64_t>> sorted(sizes.begin(), sizes.end());
@@ -39,8 +27,7 @@ std::string count_table(const DataReport& report) {
   size_t width = 5;
   for (const auto& name : report.folder.class_names) width = std::max(width, name.size());
   std::string text = fmt::format("{:<{}}", "class", width);
-  for (Split split : kSplits)
-    text += fmt::format("{:>9}{:>8}", flipside::to_string(split), "masks");
+  for (Split split : kSplits) text += fmt::format("{:>9}{:>8}", to_string(split), "masks");
   text += "\n";
   for (int64_t label = 0; label < report.folder.num_classes(); ++label) {
     text += fmt::format("{:<{}}", report.folder.class_names[label], width);
@@ -61,15 +48,11 @@ std::string to_text(const DataReport& report) {
   text += fmt::format("sizes            {}\n", frequent_sizes(report.sizes));
   text += fmt::format("reference class  {}: {}\n", folder.class_names[folder.reference_class],
                       folder.reference_reason);
-  for (const auto& finding : report.findings)
-    text += fmt::format("\n{}: {}\n  remedy: {}\n", to_string(finding.severity), finding.what,
-                        finding.remedy);
-  if (report.findings.empty()) text += "\nno problems found\n";
-  return text;
+  return text + (report.findings.empty() ? "\nno problems found\n" : to_text(report.findings));
 }
 
 std::string to_json(const DataReport& report) {
-  using nlohmann::json;
+  using json = nlohmann::ordered_json;
   const ImageFolder& folder = report.folder;
   json result{{"root", folder.root.string()},
               {"classes", folder.class_names},
@@ -78,18 +61,14 @@ std::string to_json(const DataReport& report) {
               {"has_splits", folder.has_splits},
               {"sizes", report.sizes},
               {"has_errors", report.has_errors()},
-              {"findings", json::array()}};
+              {"findings", json::parse(to_json(report.findings))}};
   for (Split split : kSplits)
     for (int64_t label = 0; label < folder.num_classes(); ++label) {
       const auto& name = folder.class_names[label];
       const int s = static_cast<int>(split);
-      result["count"][flipside::to_string(split)][name] = report.count[s][label];
-      result["masks"][flipside::to_string(split)][name] = report.masks[s][label];
+      result["count"][to_string(split)][name] = report.count[s][label];
+      result["masks"][to_string(split)][name] = report.masks[s][label];
     }
-  for (const auto& finding : report.findings)
-    result["findings"].push_back({{"severity", to_string(finding.severity)},
-                                  {"what", finding.what},
-                                  {"remedy", finding.remedy}});
   // File names need not be UTF-8; JSON must be.
   return result.dump(/*indent=*/2, ' ', /*ensure_ascii=*/false, json::error_handler_t::replace);
 }

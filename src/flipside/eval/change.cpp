@@ -75,6 +75,18 @@ ChangeScores ChangeMeter::scores() const {
   return scores;
 }
 
+double false_marks(const std::vector<ChangeScores>& changes, int64_t reference) {
+  double images[2] = {}, marked[2] = {};  // of defects, of reference images
+  for (const auto& change : changes) {
+    if (change.to != reference) continue;
+    const bool is_kept = change.from == reference;
+    images[is_kept] += static_cast<double>(change.images);
+    marked[is_kept] += static_cast<double>(change.images) * change.marked;
+  }
+  if (images[0] == 0 || images[1] == 0 || marked[0] == 0) return kUndefined;
+  return (marked[1] / images[1]) / (marked[0] / images[0]);
+}
+
 ChangeTable::ChangeTable(const Explainer& explainer, Features features)
     : num_classes_(explainer.model().num_classes()),
       features_(std::move(features)),

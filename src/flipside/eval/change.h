@@ -42,6 +42,12 @@ struct ChangeScores {
   std::optional<double> frechet, frechet_real;
 };
 
+/// Pixels marked on reference images that were asked to stay as they are, per pixel marked on
+/// defect images turned into the reference class (means over images): near 0 where the mask shows
+/// defects, about 1 where the generator marks whatever it sees. It needs no masks to say so. NaN
+/// where nothing is marked on defects, or where one of the two was not measured.
+double false_marks(const std::vector<ChangeScores>& changes, int64_t reference);
+
 /// Gathers `ChangeScores` (its numbers, not its Fréchet distances) in constant memory.
 class ChangeMeter {
  public:

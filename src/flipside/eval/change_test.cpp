@@ -98,6 +98,24 @@ TEST(ChangeMeter, TheSameStrokeEverywhereIsNoDiversity) {
   EXPECT_NEAR(mixed.scores().diversity, 2.0 / 3, 1e-6);  // one of three pairs is alike
 }
 
+TEST(FalseMarks, ComparesGoodImagesWithDefectsOfAllClasses) {
+  const auto change = [](int64_t from, int64_t to, int64_t images, double marked) {
+    ChangeScores scores;
+    scores.from = from;
+    scores.to = to;
+    scores.images = images;
+    scores.marked = marked;
+    return scores;
+  };
+  // Reference class 1. Defects: (30 * .1 + 10 * .5) / 40 = .2; good images: .05.
+  const std::vector<ChangeScores> changes{change(0, 1, 30, 0.1), change(2, 1, 10, 0.5),
+                                          change(1, 0, 20, 0.9), change(1, 1, 20, 0.05)};
+  EXPECT_NEAR(false_marks(changes, 1), 0.25, 1e-12);
+  EXPECT_TRUE(std::isnan(false_marks({change(0, 1, 30, 0), change(1, 1, 20, 0.05)}, 1)));
+  EXPECT_TRUE(std::isnan(false_marks({change(0, 1, 30, 0.1)}, 1)));
+  EXPECT_EQ(false_marks({change(0, 1, 30, 0.1), change(1, 1, 20, 0)}, 1), 0);
+}
+
 TEST(ChangeMeter, DiversityLeavesOutImagesThatStay) {
   ChangeMeter meter(kPlain);
   add(meter, stripe(0, 0.3));

@@ -152,7 +152,7 @@ class Evaluation {
   ClassScores classes_;
   ConfusionMeter head_, judge_classes_;
   std::vector<std::vector<FlipCount>> flips_;
-  std::optional<ChangeTable> changes_;
+  ChangeTable changes_;
   ChangeMeter true_masks_;
   MaskTrial label_free_;
   std::optional<MaskTrial> tuned_, darkness_;
@@ -171,6 +171,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       head_(model_.num_classes()),
       judge_classes_(model_.num_classes()),
       flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
+      changes_(explainer, judge_features(everything_ ? options.judge : nullptr)),
       true_masks_(explainer.mask_options()),
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
@@ -179,7 +180,6 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
   if (!std::isnan(model_.thresholds.tuned))
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
   if (!everything_) return;
-  changes_.emplace(explainer, judge_features(options.judge));
   faithfulness_.emplace(explainer, judge_);
   // The trivial map gets the same smoothing, clean-up and way to its threshold.
   const double darkness = tune_threshold(
@@ -190,7 +190,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
 
 void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
   const Tensor is_reference = batch.labels == model_.reference_class;
-  if (changes_) changes_->add_real(batch.images, batch.labels);
+  changes_.add_real(batch.images, batch.labels);
   // Defect images go to the reference class, reference images to each defect class in turn.
   for (size_t turn = 0; turn < defect_classes_.size(); ++turn) {
     const Tensor rows =
@@ -206,7 +206,7 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     const auto explanation =
         explainer_.explain(images, targets, with_doubt ? Effort::kAll : Effort::kNoDoubt);
     add_flips(labels, explanation);
-    if (changes_) changes_->add(images, labels, explanation);
+    changes_.add(images, labels, explanation);
     if (turn > 0) continue;
     add_classes(batch, explanation);
     add_masks(batch, explanation);
@@ -215,12 +215,12 @@ void Evaluation::add(const Batch& batch, const EvalLoader& loader) {
     if (faithfulness_) faithfulness_->add(batch, explanation, exact);
   }
   const Tensor good = is_reference.nonzero().flatten();
-  if (changes_ && good.numel() > 0) add_kept(batch.images.index_select(0, good));
+  if (good.numel() > 0) add_kept(batch.images.index_select(0, good));
 }
 
 void Evaluation::add_kept(const Tensor& images) {
   const Tensor same = torch::full({images.size(0)}, model_.reference_class, torch::kInt64);
-  changes_->add(images, same, explainer_.explain(images, same, Effort::kNoDoubt));
+  changes_.add(images, same, explainer_.explain(images, same, Effort::kNoDoubt));
 }
 
 void Evaluation::add_classes(const Batch& batch, const Explanation& explanation) {
@@ -289,7 +289,8 @@ Results Evaluation::results() const {
                                share(count.agreed_strictly),
                                judge_ ? std::optional(share(count.judged)) : std::nullopt});
     }
-  if (changes_) results.changes = changes_->scores();
+  results.changes = changes_.scores();
+  results.false_marks = false_marks(results.changes, model_.reference_class);
   results.mask_images = label_free_.meter.images();
   if (results.mask_images > 0) {
     if (everything_) results.mask_diversity = true_masks_.scores().diversity;

@@ -54,6 +54,7 @@ struct Results {
   std::vector<std::vector<int64_t>> confusion;
   std::vector<FlipScores> flips;
   std::vector<ChangeScores> changes;   ///< of the same pairs, and of good images asked to stay good
+  double false_marks = kUndefined;     ///< of these changes
   double mask_diversity = kUndefined;  ///< `ChangeScores::diversity` of the true masks
   int64_t mask_images = 0;             ///< images with masks that the mask scores rest on
   std::optional<MaskScores> label_free, tuned;
@@ -74,8 +75,8 @@ struct EvaluateOptions {
   Split split = Split::kTest;
   const Model* judge = nullptr;  ///< a classifier with the same class names
   int64_t batch = 32;
-  /// Measure everything. Otherwise classes, flips and masks alone, at less than half of the passes:
-  /// neither doubt nor changes, darkness map or faithfulness.
+  /// Measure everything. Otherwise classes, flips, changes and masks alone, at half of the passes:
+  /// neither doubt nor Fréchet distances, darkness map or faithfulness.
   bool everything = true;
   /// Title of a progress line over the split's images; empty: none.
   std::string progress;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/core/random.h"
+#include "flipside/eval/flaws.h"
 #include "flipside/eval/meters.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/explain/uncertainty.h"
@@ -242,8 +243,12 @@ TEST_F(EvaluatorTest, MeasuresLessWhereLessIsAskedFor) {
   for (size_t i = 0; i < part.flips.size(); ++i)
     EXPECT_EQ(part.flips[i].by_discriminator, whole.flips[i].by_discriminator);
   EXPECT_DOUBLE_EQ(part.label_free->iou, whole.label_free->iou);
-  EXPECT_TRUE(whole.certain && whole.faithfulness && !whole.changes.empty());
-  EXPECT_FALSE(part.certain || part.faithfulness || part.darkness_iou || !part.changes.empty());
+  ASSERT_EQ(part.changes.size(), whole.changes.size());
+  for (size_t i = 0; i < part.changes.size(); ++i)
+    EXPECT_EQ(part.changes[i].marked, whole.changes[i].marked);
+  EXPECT_EQ(part.false_marks, whole.false_marks);
+  EXPECT_TRUE(whole.certain && whole.faithfulness && whole.darkness_iou);
+  EXPECT_FALSE(part.certain || part.faithfulness || part.darkness_iou);
 }
 
 TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {
@@ -395,10 +400,13 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
   EXPECT_TRUE(json["judge_faithfulness"].is_null());
   EXPECT_EQ(json["exact_faithfulness"]["images"], results.exact_faithfulness->images);
   EXPECT_EQ(json["flips"][0]["from"], "crack");
+  EXPECT_DOUBLE_EQ(json["false_marks"], results.false_marks);
+  EXPECT_EQ(json["findings"].size(), find_flaws(results).size());
   EXPECT_EQ(json["confusion"].size(), 2u);
   const std::string text = to_text(results);
   EXPECT_NE(text.find("crack > intact"), std::string::npos) << text;
   EXPECT_NE(text.find("label-free"), std::string::npos) << text;
+  EXPECT_NE(text.find("note: few images"), std::string::npos) << text;
   EXPECT_EQ(text.find("tuned"), std::string::npos) << text;
 }
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/eval/evaluator.h"
+#include "flipside/eval/flaws.h"
 #include "flipside/eval/text_table.h"
 
 namespace flipside {
@@ -89,10 +90,11 @@ std::string change_text(const Results& results) {
     rows.push_back({results.class_names[change.from] + " > " + results.class_names[change.to],
                     number(change.l1), number(change.changed), number(change.marked),
                     number(change.diversity), number(change.frechet), number(change.frechet_real)});
-  std::string text = "what the counterfactuals change\n" + table(rows);
+  std::vector<std::vector<std::string>> others{
+      {"marked on good images, per pixel marked on defects", number(results.false_marks)}};
   if (!std::isnan(results.mask_diversity))
-    text += table({{"diversity of the true masks", number(results.mask_diversity)}});
-  return text;
+    others.push_back({"diversity of the true masks", number(results.mask_diversity)});
+  return "what the counterfactuals change\n" + table(rows) + table(others);
 }
 
 std::string mask_text(const Results& results) {
@@ -155,7 +157,7 @@ std::string to_text(const Results& results) {
   if (results.faithfulness && results.faithfulness->cout_images > 0)
     text += faithfulness_text(results);
   if (results.error_inside) text += truth_text(results);
-  return text;
+  return text + to_text(find_flaws(results));
 }
 
 std::string to_json(const Results& results) {
@@ -192,6 +194,7 @@ std::string to_json(const Results& results) {
                   {"confusion", results.confusion},
                   {"flips", flips},
                   {"changes", changes},
+                  {"false_marks", results.false_marks},
                   {"mask_diversity", results.mask_diversity},
                   {"mask_images", results.mask_images},
                   {"label_free", mask_json(results.label_free)},
@@ -204,7 +207,8 @@ std::string to_json(const Results& results) {
                   {"true_mask_faithfulness", faithfulness_json(results.true_mask_faithfulness)},
                   {"exact_faithfulness", faithfulness_json(results.exact_faithfulness)},
                   {"error_inside", json_or_null(results.error_inside)},
-                  {"error_outside", json_or_null(results.error_outside)}};
+                  {"error_outside", json_or_null(results.error_outside)},
+                  {"findings", Json::parse(to_json(find_flaws(results)))}};
   return json.dump(2) + "\n";
 }
 

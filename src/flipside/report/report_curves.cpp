@@ -21,6 +21,7 @@ std::string in_words(const std::string& name) {
                                                          {"tv", "total variation of the change"},
                                                          {"sparse", "sparsity of the change"},
                                                          {"flip_rate", "flip rate"},
+                                                         {"false_marks", "false marks"},
                                                          {"iou", "mask IoU"}};
   const auto found = kWords.find(name);
   return found == kWords.end() ? name : found->second;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "flipside/eval/flaws.h"
 #include "flipside/eval/text_table.h"
 #include "flipside/report/report_parts.h"
 
@@ -160,6 +161,16 @@ void write_faithfulness(HtmlWriter& html, const Results& results) {
   write_block(html, "Is the prediction turned by the mask alone?", rows);
 }
 
+void write_flaws(HtmlWriter& html, const Results& results) {
+  const auto flaws = find_flaws(results);
+  html.element("h3", "Before you rely on it");
+  if (flaws.empty()) html.element("p", "These figures give nothing to warn of.");
+  for (const auto& flaw : flaws) {
+    html.open("p").element("b", fmt::format("{}:", to_string(flaw.severity))).text(" " + flaw.what);
+    html.text(". Remedy: " + flaw.remedy + ".").close();
+  }
+}
+
 /// How masks were judged, for the reader who was not there.
 std::string mask_rule(const Results& results) {
   if (results.fixed)
@@ -213,6 +224,7 @@ void write_figures(HtmlWriter& html, const Results& results) {
     write_faithfulness(html, results);
   html.close().raw("\n");
   if (results.mask_images > 0) html.element("p", mask_rule(results), "class=\"note\"");
+  write_flaws(html, results);
 }
 
 }  // namespace flipside

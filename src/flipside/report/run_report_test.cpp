@@ -80,6 +80,7 @@ TEST_F(RunReportTest, IsOneSoundPageThatNeedsNothingElse) {
                               " --config " + (run / "config.toml").string()));
   EXPECT_THAT(page, HasSubstr("flipside 1.2.3"));
   EXPECT_THAT(page, HasSubstr(escaped(to_toml(model().config))));
+  EXPECT_THAT(page, HasSubstr("<b>note:</b> few images"));
   const auto sources = attribute_values(page, "src");
   EXPECT_GT(sources.size(), 30u);
   for (const auto& source : sources) {

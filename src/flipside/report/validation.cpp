@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 
+#include "flipside/core/device.h"
 #include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/calibration.h"
-#include "flipside/eval/evaluator.h"
+#include "flipside/eval/flaws.h"
+#include "flipside/eval/model_folder.h"
 #include "flipside/report/sample_pictures.h"
 
 namespace flipside {
@@ -40,25 +44,34 @@ ImageFolder validation_images(const ImageFolder& folder, const Config& config) {
   return chosen;
 }
 
+/// How much flips count: in full up to `kFalseMarks`, not at all where good images are marked like
+/// defects (a generator that paints whatever it sees flips as well) or nothing is marked.
+double weight_of_flips(double false_marks) {
+  if (std::isnan(false_marks)) return 0;
+  return std::clamp((1 - false_marks) / (1 - kFalseMarks), 0.0, 1.0);
+}
+
 ValidationScores score_counterfactuals(const Results& results) {
   ValidationScores scores;
   double flips = 0;
   for (const auto& flip : results.flips)
     flips += flip.by_discriminator / static_cast<double>(results.flips.size());
-  scores.score = (results.balanced_accuracy + flips) / 2;
-  scores.values = {{"accuracy", results.accuracy}, {"flip_rate", flips}};
+  scores.score = (results.balanced_accuracy + weight_of_flips(results.false_marks) * flips) / 2;
+  scores.values = {
+      {"accuracy", results.accuracy}, {"flip_rate", flips}, {"false_marks", results.false_marks}};
   if (results.label_free) scores.values.emplace_back("iou", results.label_free->iou);
   return scores;
 }
 
-ValidationScores score_yardstick(const Results& results, ModelKind kind) {
+}  // namespace
+
+ValidationScores validation_scores(const Results& results, ModelKind kind) {
+  if (kind == ModelKind::kCounterfactual) return score_counterfactuals(results);
   if (kind == ModelKind::kClassifier)
     return {results.balanced_accuracy, {{"accuracy", results.accuracy}}};
   const double iou = results.tuned ? results.tuned->iou : 0.0;
   return {iou, {{"iou", iou}}};
 }
-
-}  // namespace
 
 Validate make_validation(const ImageFolder& whole, const fs::path& run, const ProcessGroup& group) {
   return [&whole, run, group, chosen = std::optional<ImageFolder>()](Model& model,
@@ -72,15 +85,26 @@ Validate make_validation(const ImageFolder& whole, const fs::path& run, const Pr
     const ModelKind kind = model.config.model.kind;
     calibrate(model, folder, group);
     if (kind != ModelKind::kCounterfactual)
-      return score_yardstick(evaluate(model, folder, options), kind);
+      return validation_scores(evaluate(model, folder, options), kind);
     const Explainer explainer(model, 1.0, group);
     const Batch batch = sample_batch(folder, model.config.data);
     const Explanation explanation = explainer.explain(batch.images, {}, Effort::kNoDoubt);
     if (group.is_first())
       draw_counterfactuals(explanation, batch, folder.class_names,
                            run / "samples" / fmt::format("step_{:06}.png", step));
-    return score_counterfactuals(evaluate(explainer, folder, options));
+    return validation_scores(evaluate(explainer, folder, options), kind);
   };
+}
+
+Results measure_best(const fs::path& run) {
+  const DeviceChoice device = load_stored_config(run / "config.toml").train.device;
+  const Model model = load_model(run, resolve_device(device));
+  ImageFolder folder = scan_for_model(read_about(run).data, model);
+  folder = thinned(folder, Split::kVal, model.config.train.validation_images);
+  EvaluateOptions options;
+  options.split = Split::kVal;
+  options.progress = "looking at the best model";
+  return evaluate(model, folder, options);
 }
 
 }  // namespace flipside

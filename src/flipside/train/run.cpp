@@ -93,7 +93,8 @@ NativeSides native_sides(const std::vector<ImageSize>& sizes) {
 std::string brief(const std::vector<std::pair<std::string, double>>& values) {
   std::string text;
   for (const auto& [name, value] : values)
-    text += fmt::format("{}{} {:.3g}", text.empty() ? "" : "  ", name, value);
+    if (!std::isnan(value))
+      text += fmt::format("{}{} {:.3g}", text.empty() ? "" : "  ", name, value);
   return text;
 }
 

@@ -1,0 +1,203 @@
+#include "flipside/eval/flaws.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "flipside/eval/intervals.h"
+#include "flipside/eval/text_table.h"
+
+namespace flipside {
+namespace {
+
+using Severity = Finding::Severity;
+
+/// "crack > intact (0.120), stain > intact (0.310)" from pieces.
+void append(std::string& list, const std::string& piece) {
+  list += (list.empty() ? "" : ", ") + piece;
+}
+
+/// Looks for one kind of flaw after the other.
+class FlawFinder {
+ public:
+  explicit FlawFinder(const Results& results) : results_(results) {}
+  std::vector<Finding> find();
+
+ private:
+  void check_classes();
+  void check_counts();
+  void check_flips();
+  void check_judge();
+  void check_false_marks();
+  void check_masks();
+  void check_diversity();
+  void check_extent();
+  void check_faithfulness();
+
+  void warn_of(std::string what, std::string remedy) {
+    findings_.push_back({Severity::kWarning, std::move(what), std::move(remedy)});
+  }
+  void note(std::string what, std::string remedy) {
+    findings_.push_back({Severity::kNote, std::move(what), std::move(remedy)});
+  }
+  const std::string& name(int64_t label) const { return results_.class_names.at(label); }
+  std::string direction(int64_t from, int64_t to) const { return name(from) + " > " + name(to); }
+  bool heals(const FlipScores& flip) const { return flip.to == results_.reference_class; }
+  /// Whether the model takes most counterfactuals of this direction for their target.
+  bool flips(int64_t from, int64_t to) const;
+
+  const Results& results_;
+  std::vector<Finding> findings_;
+};
+
+int64_t sum(const std::vector<int64_t>& counts) {
+  return std::accumulate(counts.begin(), counts.end(), int64_t{0});
+}
+
+bool FlawFinder::flips(int64_t from, int64_t to) const {
+  return std::any_of(results_.flips.begin(), results_.flips.end(), [&](const FlipScores& flip) {
+    return flip.from == from && flip.to == to && flip.by_discriminator >= kHalf;
+  });
+}
+
+void FlawFinder::check_classes() {
+  for (size_t k = 0; k < results_.confusion.size(); ++k) {
+    const auto& row = results_.confusion[k];
+    const int64_t images = sum(row);
+    if (images == 0 || static_cast<double>(row[k]) >= kHalf * static_cast<double>(images)) continue;
+    const auto taken = std::max_element(row.begin(), row.end()) - row.begin();
+    warn_of(fmt::format("class {}: {} of {} images are recognised, {} are taken for {}", name(k),
+                        row[k], images, row[taken], name(taken)),
+            "look at these images and their labels (flipside data check, flipside report); a "
+            "defect thinner than a pixel at the training size needs a larger --size; else more "
+            "--steps");
+  }
+}
+
+void FlawFinder::check_counts() {
+  std::string few;
+  for (size_t k = 0; k < results_.confusion.size(); ++k) {
+    const int64_t images = sum(results_.confusion[k]);
+    if (images == 0 || images >= kFewImages) continue;
+    const Interval known = wilson_interval(results_.confusion[k][k], images);
+    append(few, fmt::format("{} ({} images: between {} and {} of such images are recognised)",
+                            name(k), images, number(known.low, 2), number(known.high, 2)));
+  }
+  if (!few.empty())
+    note("few images, so that shares are known roughly (95 %): " + few,
+         "set more labelled images of these classes aside for " +
+             std::string(to_string(results_.split)));
+}
+
+void FlawFinder::check_flips() {
+  std::string healed, damaged;
+  for (const auto& flip : results_.flips)
+    if (flip.by_discriminator < kHalf)
+      append(heals(flip) ? healed : damaged,
+             fmt::format("{} ({})", direction(flip.from, flip.to), number(flip.by_discriminator)));
+  const char* remedy =
+      "train again with another --seed (chance has its part in it), with --fake-weight 0.15 (the "
+      "discriminator is then easier to convince) or more --steps";
+  if (!healed.empty())
+    warn_of(
+        "the generator gives up: few counterfactuals convince the model, so that maps and "
+        "masks of these defects are no explanation: " +
+            healed,
+        remedy);
+  if (!damaged.empty())
+    note("few good images can be turned into these defects, which are therefore not shown well: " +
+             damaged,
+         remedy);
+}
+
+void FlawFinder::check_judge() {
+  std::string unconvinced;
+  for (const auto& flip : results_.flips)
+    if (flip.by_judge && *flip.by_judge < kHalf && flip.by_discriminator >= kHalf)
+      append(unconvinced, fmt::format("{} (model {}, judge {})", direction(flip.from, flip.to),
+                                      number(flip.by_discriminator), number(*flip.by_judge)));
+  if (!unconvinced.empty())
+    warn_of(
+        "counterfactuals convince the model but not the judge, so that they show what deceives "
+        "this model more than what the class looks like: " +
+            unconvinced,
+        "look at the pictures; train again with another --seed or more --steps");
+}
+
+void FlawFinder::check_false_marks() {
+  if (std::isnan(results_.false_marks) || results_.false_marks < kFalseMarks) return;
+  warn_of(
+      fmt::format("good images are marked nearly as much as defects: {} of the pixels, where {} "
+                  "stays {}, per pixel marked on defects",
+                  number(results_.false_marks, 2), name(results_.reference_class),
+                  name(results_.reference_class)),
+      "do not rely on these masks; train again with another --seed or more --steps, and look "
+      "with flipside data check whether the classes differ in more than the defect");
+}
+
+void FlawFinder::check_masks() {
+  if (!results_.label_free || !results_.darkness_iou) return;
+  if (results_.label_free->iou >= *results_.darkness_iou) return;
+  warn_of(
+      fmt::format("masks are worse than the trivial map \"darker than its surroundings\": IoU {} "
+                  "and {}",
+                  number(results_.label_free->iou), number(*results_.darkness_iou)),
+      "more --steps or another --seed; is the training scale fine enough (--size)?");
+}
+
+void FlawFinder::check_diversity() {
+  std::string alike;
+  for (const auto& change : results_.changes)
+    if (change.diversity < kLeastDiversity && flips(change.from, change.to))
+      append(alike,
+             fmt::format("{} ({})", direction(change.from, change.to), number(change.diversity)));
+  if (!alike.empty())
+    note("the same change in every image (diversity of 0 to 1): " + alike,
+         "right where a class always looks alike, such as an empty place; otherwise the generator "
+         "paints one stroke everywhere: train again with another --seed");
+}
+
+void FlawFinder::check_extent() {
+  std::string wide;
+  for (const auto& change : results_.changes)
+    if (change.from != change.to && change.to == results_.reference_class && change.changed > kHalf)
+      append(wide,
+             fmt::format("{} ({})", direction(change.from, change.to), number(change.changed)));
+  if (!wide.empty())
+    note("most of the image changes (share of the pixels): " + wide,
+         "right where the classes differ in the whole object; otherwise they differ in light or "
+         "background too: see flipside data check and configs/objects.toml");
+}
+
+void FlawFinder::check_faithfulness() {
+  const auto& scores =
+      results_.judge_faithfulness ? results_.judge_faithfulness : results_.faithfulness;
+  if (!scores || scores->images == 0 || scores->deletion >= kHalf) return;
+  note(fmt::format("what lies in the mask alone turns {} of the {}'s answers: it goes by more than "
+                   "the masks show",
+                   number(scores->deletion), results_.judge_faithfulness ? "judge" : "model"),
+       "look at the counterfactual and the heat map beside the mask; --sensitivity 2 of explain "
+       "marks fainter changes too");
+}
+
+std::vector<Finding> FlawFinder::find() {
+  check_classes();
+  check_flips();
+  check_judge();
+  check_false_marks();
+  check_masks();
+  check_diversity();
+  check_extent();
+  check_faithfulness();
+  check_counts();
+  sort_by_severity(findings_);
+  return std::move(findings_);
+}
+
+}  // namespace
+
+std::vector<Finding> find_flaws(const Results& results) { return FlawFinder(results).find(); }
+
+}  // namespace flipside
