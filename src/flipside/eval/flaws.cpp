@@ -82,11 +82,11 @@ void FlawFinder::check_counts() {
     const int64_t images = sum(results_.confusion[k]);
     if (images == 0 || images >= kFewImages) continue;
     const Interval known = wilson_interval(results_.confusion[k][k], images);
-    append(few, fmt::format("{} ({} images: between {} and {} of such images are recognised)",
-                            name(k), images, number(known.low, 2), number(known.high, 2)));
+    append(few, fmt::format("{} {} to {} ({} images)", name(k), number(known.low, 2),
+                            number(known.high, 2), images));
   }
   if (!few.empty())
-    note("few images, so that shares are known roughly (95 %): " + few,
+    note("few images, so that it is known roughly which share is recognised (95 %): " + few,
          "set more labelled images of these classes aside for " +
              std::string(to_string(results_.split)));
 }
@@ -133,8 +133,9 @@ void FlawFinder::check_false_marks() {
                   "stays {}, per pixel marked on defects",
                   number(results_.false_marks, 2), name(results_.reference_class),
                   name(results_.reference_class)),
-      "do not rely on these masks; train again with another --seed or more --steps, and look "
-      "with flipside data check whether the classes differ in more than the defect");
+      "do not rely on these masks; train again with a larger --lambda-id (20: good images are held "
+      "to stay as they are) or another --seed, and look with flipside data check whether the "
+      "classes differ in more than the defect");
 }
 
 void FlawFinder::check_masks() {

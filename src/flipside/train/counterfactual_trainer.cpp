@@ -200,7 +200,16 @@ Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions&
   if (config_.loss.idempotence)
     return mean_absolute_error(model_.generator->forward(x_cf, ask.t).counterfactual, x_cf);
   if (ask.own == 0) return torch::zeros({}, own.options());
-  return mean_absolute_error(own, batch.images.slice(0, 0, ask.own));
+  const Tensor change = change_size(batch.images.slice(0, 0, ask.own), own);
+  return (identity_weights(batch.labels.slice(0, 0, ask.own)) * change).mean();
+}
+
+Tensor CounterfactualTrainer::identity_weights(const Tensor& labels) const {
+  const auto classes = static_cast<double>(model_.num_classes());
+  const auto all_alike = labels.new_ones(labels.sizes(), torch::kFloat32);
+  if (!config_.data.balanced) return all_alike;
+  return torch::where(labels == model_.reference_class, all_alike * (classes / 2),
+                      all_alike * (classes / (2 * (classes - 1))));
 }
 
 LossTensors CounterfactualTrainer::train_on(const StepInput& input) {

@@ -217,6 +217,36 @@ TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(std::isfinite(value_of(trainer->step(batch), "adv")));
 }
 
+constexpr int64_t kOwn = 5;
+
+/// (4) of the first step: mean over the first `kOwn` images of their weight times |G(x, y) - x|.
+double first_identity_loss(const Config& config, const Batch& batch, const Tensor& weights) {
+  torch::NoGradGuard no_grad;
+  Model model = make_model(config, {"a", "b", "c"}, 2);
+  const Tensor same = model.generator->forward(batch.images, batch.labels).counterfactual;
+  double sum = 0;
+  for (int64_t i = 0; i < kOwn; ++i)
+    sum += weights[batch.labels[i].item<int64_t>()].item<double>() *
+           (same[i] - batch.images[i]).abs().mean().item<double>();
+  return sum / kOwn;
+}
+
+TEST(Trainer, GoodImagesAskedToStayCountAsMuchAsAllDefects) {
+  Config config = square_config();
+  config.train.discriminator_warmup = 0;
+  config.train.identity_fraction = 0.8;  // five images of six
+  Batch batch = square_batch(0);
+  batch.labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
+  for (const bool balanced : {true, false}) {
+    config.data.balanced = balanced;
+    auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
+    const Tensor weights = balanced ? torch::tensor({0.75, 0.75, 1.5}) : torch::ones({3});
+    const double by_hand = first_identity_loss(config, batch, weights);
+    EXPECT_GT(by_hand, 0);
+    EXPECT_NEAR(value_of(trainer->step(batch), "id"), by_hand, 1e-5 * by_hand);
+  }
+}
+
 TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
   for (const auto kind : {ModelKind::kClassifier, ModelKind::kSegmenter}) {
     Config config = square_config();
