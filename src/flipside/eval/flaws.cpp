@@ -1,6 +1,7 @@
 #include "flipside/eval/flaws.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -13,11 +14,6 @@ namespace flipside {
 namespace {
 
 using Severity = Finding::Severity;
-
-/// "crack > intact (0.120), stain > intact (0.310)" from pieces.
-void append(std::string& list, const std::string& piece) {
-  list += (list.empty() ? "" : ", ") + piece;
-}
 
 /// Looks for one kind of flaw after the other.
 class FlawFinder {
@@ -43,8 +39,21 @@ class FlawFinder {
     findings_.push_back({Severity::kNote, std::move(what), std::move(remedy)});
   }
   const std::string& name(int64_t label) const { return results_.class_names.at(label); }
-  std::string direction(int64_t from, int64_t to) const { return name(from) + " > " + name(to); }
-  bool heals(const FlipScores& flip) const { return flip.to == results_.reference_class; }
+  /// "crack > intact (0.120), stain > intact (0.310)": the directions of `scores` (of flips or
+  /// changes) that are `chosen`, each with what `shown` says of it.
+  template <typename Scores, typename Chosen, typename Shown>
+  std::string directions(const std::vector<Scores>& scores, Chosen chosen, Shown shown) const {
+    std::vector<std::string> found;
+    for (const auto& one : scores)
+      if (chosen(one))
+        found.push_back(fmt::format("{} > {} ({})", name(one.from), name(one.to), shown(one)));
+    return fmt::format("{}", fmt::join(found, ", "));
+  }
+  /// Whether a direction takes a defect out.
+  template <typename Scores>
+  bool heals(const Scores& scores) const {
+    return scores.from != results_.reference_class && scores.to == results_.reference_class;
+  }
   /// Whether the model takes most counterfactuals of this direction for their target.
   bool flips(int64_t from, int64_t to) const;
 
@@ -77,26 +86,29 @@ void FlawFinder::check_classes() {
 }
 
 void FlawFinder::check_counts() {
-  std::string few;
+  std::vector<std::string> few;
   for (size_t k = 0; k < results_.confusion.size(); ++k) {
     const int64_t images = sum(results_.confusion[k]);
     if (images == 0 || images >= kFewImages) continue;
     const Interval known = wilson_interval(results_.confusion[k][k], images);
-    append(few, fmt::format("{} {} to {} ({} images)", name(k), number(known.low, 2),
-                            number(known.high, 2), images));
+    few.push_back(fmt::format("{} {} to {} ({} images)", name(k), number(known.low, 2),
+                              number(known.high, 2), images));
   }
   if (!few.empty())
-    note("few images, so that it is known roughly which share is recognised (95 %): " + few,
+    note(fmt::format("few images, so that it is known roughly which share is recognised (95 %): {}",
+                     fmt::join(few, ", ")),
          "set more labelled images of these classes aside for " +
              std::string(to_string(results_.split)));
 }
 
 void FlawFinder::check_flips() {
-  std::string healed, damaged;
-  for (const auto& flip : results_.flips)
-    if (flip.by_discriminator < kHalf)
-      append(heals(flip) ? healed : damaged,
-             fmt::format("{} ({})", direction(flip.from, flip.to), number(flip.by_discriminator)));
+  const auto failed = [this](bool healing) {
+    return directions(
+        results_.flips,
+        [&](const FlipScores& f) { return heals(f) == healing && f.by_discriminator < kHalf; },
+        [](const FlipScores& f) { return number(f.by_discriminator); });
+  };
+  const std::string healed = failed(true), damaged = failed(false);
   const char* remedy =
       "train again with another --seed (chance has its part in it), with --fake-weight 0.15 (the "
       "discriminator is then easier to convince) or more --steps";
@@ -113,11 +125,14 @@ void FlawFinder::check_flips() {
 }
 
 void FlawFinder::check_judge() {
-  std::string unconvinced;
-  for (const auto& flip : results_.flips)
-    if (flip.by_judge && *flip.by_judge < kHalf && flip.by_discriminator >= kHalf)
-      append(unconvinced, fmt::format("{} (model {}, judge {})", direction(flip.from, flip.to),
-                                      number(flip.by_discriminator), number(*flip.by_judge)));
+  const std::string unconvinced = directions(
+      results_.flips,
+      [](const FlipScores& f) {
+        return f.by_judge && *f.by_judge < kHalf && f.by_discriminator >= kHalf;
+      },
+      [](const FlipScores& f) {
+        return fmt::format("model {}, judge {}", number(f.by_discriminator), number(*f.by_judge));
+      });
   if (!unconvinced.empty())
     warn_of(
         "counterfactuals convince the model but not the judge, so that they show what deceives "
@@ -149,11 +164,12 @@ void FlawFinder::check_masks() {
 }
 
 void FlawFinder::check_diversity() {
-  std::string alike;
-  for (const auto& change : results_.changes)
-    if (change.diversity < kLeastDiversity && flips(change.from, change.to))
-      append(alike,
-             fmt::format("{} ({})", direction(change.from, change.to), number(change.diversity)));
+  const std::string alike = directions(
+      results_.changes,
+      [this](const ChangeScores& c) {
+        return c.diversity < kLeastDiversity && flips(c.from, c.to);
+      },
+      [](const ChangeScores& c) { return number(c.diversity); });
   if (!alike.empty())
     note("the same change in every image (diversity of 0 to 1): " + alike,
          "right where a class always looks alike, such as an empty place; otherwise the generator "
@@ -161,11 +177,9 @@ void FlawFinder::check_diversity() {
 }
 
 void FlawFinder::check_extent() {
-  std::string wide;
-  for (const auto& change : results_.changes)
-    if (change.from != change.to && change.to == results_.reference_class && change.changed > kHalf)
-      append(wide,
-             fmt::format("{} ({})", direction(change.from, change.to), number(change.changed)));
+  const std::string wide = directions(
+      results_.changes, [this](const ChangeScores& c) { return heals(c) && c.changed > kHalf; },
+      [](const ChangeScores& c) { return number(c.changed); });
   if (!wide.empty())
     note("most of the image changes (share of the pixels): " + wide,
          "right where the classes differ in the whole object; otherwise they differ in light or "

@@ -99,8 +99,8 @@ Validate make_validation(const ImageFolder& whole, const fs::path& run, const Pr
 Results measure_best(const fs::path& run) {
   const DeviceChoice device = load_stored_config(run / "config.toml").train.device;
   const Model model = load_model(run, resolve_device(device));
-  ImageFolder folder = scan_for_model(read_about(run).data, model);
-  folder = thinned(folder, Split::kVal, model.config.train.validation_images);
+  const ImageFolder folder =
+      validation_images(scan_for_model(read_about(run).data, model), model.config);
   EvaluateOptions options;
   options.split = Split::kVal;
   options.progress = "looking at the best model";

@@ -206,10 +206,9 @@ Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions&
 
 Tensor CounterfactualTrainer::identity_weights(const Tensor& labels) const {
   const auto classes = static_cast<double>(model_.num_classes());
-  const auto all_alike = labels.new_ones(labels.sizes(), torch::kFloat32);
-  if (!config_.data.balanced) return all_alike;
-  return torch::where(labels == model_.reference_class, all_alike * (classes / 2),
-                      all_alike * (classes / (2 * (classes - 1))));
+  const double reference = config_.data.balanced ? classes / 2 : 1;
+  const double other = config_.data.balanced ? classes / (2 * (classes - 1)) : 1;
+  return (labels == model_.reference_class).to(torch::kFloat32) * (reference - other) + other;
 }
 
 LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
