@@ -93,6 +93,7 @@ Config parse_stored_config(const std::string& text, const std::string& origin) {
   constexpr auto kAbsent = std::numeric_limits<uint64_t>::max();
   Config config;
   config.data.split_seed = kAbsent;
+  config.loss.false_change_goal = 0;
   parse_config(text, origin, config);
   if (config.data.split_seed == kAbsent) config.data.split_seed = config.train.seed;
   return config;

@@ -72,6 +72,7 @@ struct LossConfig {
   double lambda_cyc = 10.0;
   int64_t cycles = 0;
   double lambda_id = 6.0;
+  double false_change_goal = 0.4;
   bool idempotence = false;
   double lambda_prox = 4.0;
   double lambda_tv = 0.0;
@@ -158,7 +159,8 @@ void load_config(const std::filesystem::path& file, Config& config);
 /// The same from text; `origin` is how messages call it.
 void parse_config(const std::string& text, const std::string& origin, Config& config);
 /// What `to_toml` stored beside a model. Where an earlier version wrote it, options it did not know
-/// have their defaults, but for `data.split_seed`: splits were drawn by `train.seed` then.
+/// have their defaults, but for two: splits were drawn by `train.seed` then, not `data.split_seed`,
+/// and nothing was steered by `loss.false_change_goal`.
 Config parse_stored_config(const std::string& text, const std::string& origin);
 Config load_stored_config(const std::filesystem::path& file);
 /// The whole resolved configuration as TOML; `parse_config` reads it back to an equal one.

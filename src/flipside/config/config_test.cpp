@@ -39,11 +39,15 @@ TEST(Config, TomlRoundTripIsEqual) {
   EXPECT_EQ(back.model.generator_widths, config.model.generator_widths);
 }
 
-TEST(Config, StoredOnesOfEarlierVersionsKeepTheirSplits) {
-  EXPECT_EQ(parse_stored_config("[train]\nseed = 7\n", "earlier").data.split_seed, 7);
+TEST(Config, StoredOnesOfEarlierVersionsKeepWhatTheyWereTrainedWith) {
+  const Config earlier = parse_stored_config("[train]\nseed = 7\n", "earlier");
+  EXPECT_EQ(earlier.data.split_seed, 7);
+  EXPECT_EQ(earlier.loss.false_change_goal, 0);
   Config config;
   config.train.seed = 7;
-  EXPECT_EQ(parse_stored_config(to_toml(config), "today's").data.split_seed, 1);
+  const Config stored = parse_stored_config(to_toml(config), "today's");
+  EXPECT_EQ(stored.data.split_seed, 1);
+  EXPECT_EQ(stored.loss.false_change_goal, config.loss.false_change_goal);
 }
 
 TEST(Config, NamesAreUniqueAndDescribed) {

@@ -175,6 +175,10 @@ void loss_fields(FieldList& list, LossConfig& l) {
   list.number("lambda_cyc", l.lambda_cyc, 0, kInfinity, "weight of (3): there and back again");
   list.number("cycles", l.cycles, 0, 8, "number of cycles in (3); 0 switches it off");
   list.number("lambda_id", l.lambda_id, 0, kInfinity, "weight of (4): own class changes nothing");
+  list.number(
+      "false_change_goal", l.false_change_goal, 0, 0.999,
+      "change of good images asked to stay, as a share of that of defects turned good, that "
+      "the weight of (4) is steered to; 0: not");
   list.boolean("idempotence", l.idempotence, "(4) as |G(x_cf, t) - x_cf| instead");
   list.number("lambda_prox", l.lambda_prox, 0, kInfinity, "weight of (5): change little");
   list.number("lambda_tv", l.lambda_tv, 0, kInfinity, "weight of the change's total variation");

@@ -148,9 +148,10 @@ void FlawFinder::check_false_marks() {
                   "stays {}, per pixel marked on defects",
                   number(results_.false_marks, 2), name(results_.reference_class),
                   name(results_.reference_class)),
-      "do not rely on these masks; train again with a larger --lambda-id (20: good images are held "
-      "to stay as they are) or another --seed, and look with flipside data check whether the "
-      "classes differ in more than the defect");
+      "do not rely on these masks; train again with a smaller --false-change-goal (0.2: good "
+      "images "
+      "are held to stay as they are) or another --seed, and look with flipside data check whether "
+      "the classes differ in more than the defect");
 }
 
 void FlawFinder::check_masks() {

@@ -15,7 +15,9 @@ AdversarialForm form_of(const Config& config) {
 
 CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
     : Trainer(std::move(model), /*has_phases=*/true, std::move(group)),
-      control_(model_.num_classes() * model_.num_classes(), config_.loss.flip_goal, device_),
+      penalty_control_(model_.num_classes() * model_.num_classes(), config_.loss.flip_goal,
+                       device_),
+      identity_control_(config_.loss.false_change_goal, device_),
       generator_(learners_.at(0).get()),
       discriminator_(learners_.at(1).get()),
       critic_(model_.critic ? learners_.at(2).get() : nullptr) {
@@ -157,20 +159,33 @@ Tensor CounterfactualTrainer::train_critic(const StepInput& input, const Questio
 }
 
 TensorMap CounterfactualTrainer::more_state() const {
-  return config_.loss.flip_goal > 0 ? control_.state() : TensorMap();
+  TensorMap state;
+  if (config_.loss.flip_goal > 0) state.merge(penalty_control_.state());
+  if (config_.loss.false_change_goal > 0) state.merge(identity_control_.state());
+  return state;
 }
 
 void CounterfactualTrainer::load_more_state(const TensorMap& state) {
-  if (config_.loss.flip_goal > 0) control_.load_state(state);
+  if (config_.loss.flip_goal > 0) penalty_control_.load_state(state);
+  if (config_.loss.false_change_goal > 0) identity_control_.load_state(state);
 }
 
-void CounterfactualTrainer::observe_flips(const Tensor& logits, const Questions& ask,
-                                          const Tensor& penalty) {
-  if (config_.loss.flip_goal == 0) return;
-  const Tensor flipped = real_class_logits(logits.detach()).argmax(/*dim=*/1) == ask.t;
-  const Tensor counts = control_.count(ask.direction, flipped);
-  if (!group_.is_alone()) group_.sum({counts});
-  control_.observe(counts, /*adjust=*/penalty >= 1);
+void CounterfactualTrainer::observe(const Tensor& logits, const Batch& batch, const Questions& ask,
+                                    const Tensor& made, const Tensor& penalty) {
+  if (config_.loss.flip_goal == 0 && config_.loss.false_change_goal == 0) return;
+  torch::NoGradGuard no_grad;
+  const Tensor flipped = real_class_logits(logits).argmax(/*dim=*/1) == ask.t;
+  const Tensor flips = penalty_control_.count(ask.direction, flipped);
+  const Tensor is_reference = batch.labels == model_.reference_class;
+  const Tensor is_asked = ask.targets == model_.reference_class;
+  const Tensor changes = IdentityControl::count(
+      (made - batch.images).square().mean({1, 2, 3}), is_reference & is_asked,
+      ~is_reference & is_asked,
+      torch::cat({torch::zeros_like(is_asked.slice(0, 0, ask.own)), flipped}));
+  if (!group_.is_alone()) group_.sum({flips, changes});
+  const Tensor adjust = penalty >= 1;
+  penalty_control_.observe(flips, adjust);
+  identity_control_.observe(changes, adjust);
 }
 
 Tensor CounterfactualTrainer::deception_loss(const Tensor& logits, const Tensor& x_cf,
@@ -208,7 +223,8 @@ Tensor CounterfactualTrainer::identity_weights(const Tensor& labels) const {
   const auto classes = static_cast<double>(model_.num_classes());
   const double reference = config_.data.balanced ? classes / 2 : 1;
   const double other = config_.data.balanced ? classes / (2 * (classes - 1)) : 1;
-  return (labels == model_.reference_class).to(torch::kFloat32) * (reference - other) + other;
+  const Tensor is_reference = (labels == model_.reference_class).to(torch::kFloat32);
+  return is_reference * (reference * identity_control_.factor()) + (1 - is_reference) * other;
 }
 
 LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
@@ -241,9 +257,9 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
   const Tensor cls_cf = weight.lambda_cls_cf > 0 ? class_loss(G->classify(x_cf), ask.t) : zero;
 
   const Tensor change =
-      control_.factors(ask.direction) *
+      penalty_control_.factors(ask.direction) *
       (weight.lambda_prox * prox + weight.lambda_tv * tv + weight.lambda_sparse * sparse);
-  observe_flips(logits, ask, input.penalty);
+  observe(logits, batch, ask, made.counterfactual, input.penalty);
   const double all = ask.all_part, part = ask.part;
   const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)

@@ -112,7 +112,7 @@ void expect_steps_of_one_process(const Config& usual, int64_t size, const Batche
 Batch plain(int64_t step) { return square_batch(step); }
 
 TEST(GroupTrainer, EveryVariantTakesTheStepsOfOneProcess) {
-  std::vector<Config> variants(7, square_config());
+  std::vector<Config> variants(8, square_config());
   variants[1].loss.cycles = 2;
   variants[1].loss.lambda_tv = 0.5;
   variants[1].model.fake_head = FakeHead::kFactorised;
@@ -125,6 +125,9 @@ TEST(GroupTrainer, EveryVariantTakesTheStepsOfOneProcess) {
   variants[5].model.critic = Critic::kSeparate;
   variants[5].loss.adversarial = AdversarialLoss::kLeastSquares;
   variants[6].model.critic = Critic::kNone;
+  variants[7].loss.flip_goal = 0.5;
+  variants[7].loss.false_change_goal = 0.01;
+  variants[7].train.ramp = 0;
   for (size_t i = 0; i < variants.size(); ++i) {
     SCOPED_TRACE(i);
     expect_steps_of_one_process(variants[i], 2, plain);

@@ -13,6 +13,7 @@
 #include "flipside/model/model.h"
 #include "flipside/train/adam.h"
 #include "flipside/train/gradient_sync.h"
+#include "flipside/train/identity_control.h"
 #include "flipside/train/penalty_control.h"
 #include "flipside/train/schedule.h"
 
@@ -206,8 +207,10 @@ class CounterfactualTrainer : public Trainer {
   Learner* judge() const;
   /// `logits`: the discriminator's, of x_cf.
   Tensor deception_loss(const Tensor& logits, const Tensor& x_cf, const Tensor& targets);
-  /// Tells the control of the penalties how many counterfactuals flipped.
-  void observe_flips(const Tensor& logits, const Questions& ask, const Tensor& penalty);
+  /// Tells the controls of the penalties and of the identity loss how many counterfactuals flipped
+  /// and how much images changed. `made`: what the generator made of all images of the batch.
+  void observe(const Tensor& logits, const Batch& batch, const Questions& ask, const Tensor& made,
+               const Tensor& penalty);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
   /// `own`: what the generator made of the images asked for their own class.
   Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
@@ -215,10 +218,11 @@ class CounterfactualTrainer : public Trainer {
   /// Weights [M] of images asked for their own class `labels` [M]: those of the reference class
   /// count as much as all others together where every class is drawn equally often. The generator
   /// would else meet "turn it good" nearly always with a defect to take out, and would learn to
-  /// change good images too. 1 for two classes.
+  /// change good images too. 1 for two classes. Times the identity control's factor.
   Tensor identity_weights(const Tensor& labels) const;
 
-  PenaltyControl control_;
+  PenaltyControl penalty_control_;
+  IdentityControl identity_control_;
   Learner* generator_;
   Learner* discriminator_;
   Learner* critic_;  ///< null without a separate critic

@@ -51,6 +51,7 @@ TEST(Trainer, StateContinuesBitwise) {
     if (factorised) config.model.fake_head = FakeHead::kFactorised;
     if (factorised) config.loss.robust_cf_fraction = 0.5;
     if (!factorised) config.loss.flip_goal = 0.5;
+    if (!factorised) config.loss.false_change_goal = 0.01;
     auto whole = make(config), first = make(config), second = make(config);
     for (int i = 0; i < 12; ++i) whole->step(square_batch(i));
     for (int i = 0; i < 6; ++i) first->step(square_batch(i));
@@ -245,6 +246,45 @@ TEST(Trainer, GoodImagesAskedToStayCountAsMuchAsAllDefects) {
     EXPECT_GT(by_hand, 0);
     EXPECT_NEAR(value_of(trainer->step(batch), "id"), by_hand, 1e-5 * by_hand);
   }
+}
+
+TEST(Trainer, TheIdentityControlWeighsGoodImages) {
+  Config config = square_config();
+  config.train.discriminator_warmup = 0;
+  config.train.identity_fraction = 0.8;
+  config.loss.false_change_goal = 0.3;
+  Batch batch = square_batch(0);
+  batch.labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
+  auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
+  TensorMap state = copied_state(*trainer);
+  state.at("state.identity.log_factor").fill_(std::log(4));
+  trainer->load_state(state);
+  const double by_hand = first_identity_loss(config, batch, torch::tensor({0.75, 0.75, 4 * 1.5}));
+  EXPECT_NEAR(value_of(trainer->step(batch), "id"), by_hand, 1e-5 * by_hand);
+}
+
+TEST(Trainer, TheIdentityControlSeesWhatIsChanged) {
+  Config config = square_config();
+  config.train.discriminator_warmup = 0;
+  config.train.ramp = 0;
+  config.train.identity_fraction = 0.5;
+  config.loss.false_change_goal = 0.3;
+  const Batch batch = square_batch(0);  // of the first three two are defects, of the others one
+  double kept = 0, turned = 0;
+  {
+    torch::NoGradGuard no_grad;
+    Model model = make_model(config, {"bad", "good"}, 1);
+    const Tensor targets = torch::tensor({0, 1, 0, 0, 1, 0}, torch::kInt64);
+    const Tensor made = model.generator->forward(batch.images, targets).counterfactual;
+    kept = (made[1] - batch.images[1]).square().mean().item<double>();
+    turned = (made[4] - batch.images[4]).square().mean().item<double>();
+  }
+  auto trainer = make(config);
+  trainer->step(batch);
+  const Tensor averages = trainer->state().at("state.identity.averages");
+  const std::vector<double> by_hand{1, kept, 1, turned};
+  for (int i = 0; i < 4; ++i)
+    EXPECT_NEAR(averages[i].item<double>(), 0.01 * by_hand[i], 1e-6 * by_hand[i]) << i;
 }
 
 TEST(Trainer, ClassifierAndSegmenterLearnSquares) {
