@@ -1,13 +1,11 @@
 #include "flipside/train/identity_control.h"
 
-#include <cmath>
+#include "flipside/train/steering.h"
 
 namespace flipside {
 namespace {
 
-constexpr double kMemory = 0.99;  // of the averages, per step: some 100 steps
-constexpr double kRate = 0.01;    // largest change of log factor per step
-const double kLargest = std::log(30);
+constexpr double kMemoryOfStep = 0.99;  // of the averages: some 100 steps
 constexpr double kFewFlips = 0.5;
 
 }  // namespace
@@ -29,7 +27,7 @@ Tensor IdentityControl::count(const Tensor& change, const Tensor& is_kept, const
 
 void IdentityControl::observe(const Tensor& counts, const Tensor& adjust) {
   if (goal_ == 0) return;
-  averages_.mul_(kMemory).add_(counts, 1 - kMemory);
+  averages_.mul_(kMemoryOfStep).add_(counts, 1 - kMemoryOfStep);
   const Tensor kept = averages_[0], kept_change = averages_[1], turned = averages_[2],
                turned_change = averages_[3], flipped = averages_[4];
   // As far above the goal as possible is 1, as far below it -1; 0 before anything was seen.
@@ -38,7 +36,7 @@ void IdentityControl::observe(const Tensor& counts, const Tensor& adjust) {
   const Tensor room = whole * (is_above * (1 - 2 * goal_) + goal_);
   const Tensor few = (flipped < kFewFlips * turned).to(torch::kDouble);
   const Tensor wish = (1 - few) * (excess / room.clamp_min(1e-12)).clamp(-1, 1) - few;
-  log_factor_.add_(wish * adjust, kRate).clamp_(0, kLargest);
+  steer(log_factor_, wish, adjust, /*least=*/1);
 }
 
 TensorMap IdentityControl::state() const {

@@ -1,13 +1,11 @@
 #include "flipside/train/penalty_control.h"
 
-#include <cmath>
+#include "flipside/train/steering.h"
 
 namespace flipside {
 namespace {
 
-constexpr double kMemory = 0.995;      // of the flip rate's average, per image: some 200 images
-constexpr double kRate = 0.01;         // largest change of log factor per step
-const double kLargest = std::log(30);  // of |log factor|
+constexpr double kMemoryOfImage = 0.995;  // of the flip rate's average: some 200 images
 
 }  // namespace
 
@@ -30,11 +28,11 @@ void PenaltyControl::observe(const Tensor& counts, const Tensor& adjust) {
   if (goal_ == 0) return;
   const Tensor asked = counts[0], flipped = counts[1];
   // A step that asks much in a direction says more of it.
-  const Tensor kept = torch::pow(kMemory, asked);
+  const Tensor kept = torch::pow(kMemoryOfImage, asked);
   flip_rate_.mul_(kept).add_((1 - kept) * flipped / asked.clamp_min(1));
   // Above the goal there is less room than below it, hence the unit 1 - goal.
   const Tensor excess = ((flip_rate_ - goal_) / (1 - goal_)).clamp(-1, 1);
-  log_factor_.add_(excess * adjust, kRate).clamp_(-kLargest, kLargest);
+  steer(log_factor_, excess, adjust, /*least=*/1 / 30.0);
 }
 
 TensorMap PenaltyControl::state() const {
