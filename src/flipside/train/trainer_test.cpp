@@ -220,6 +220,20 @@ TEST(Trainer, ThreeClassesGetTargetsOfEachOther) {
 
 constexpr int64_t kOwn = 5;
 
+/// Asks the first `kOwn` of six images for their own class, from the first step on.
+Config mostly_own_config() {
+  Config config = square_config();
+  config.train.discriminator_warmup = 0;
+  config.train.identity_fraction = 0.8;
+  return config;
+}
+
+Batch batch_of_three_classes() {
+  Batch batch = square_batch(0);
+  batch.labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
+  return batch;
+}
+
 /// (4) of the first step: mean over the first `kOwn` images of their weight times |G(x, y) - x|.
 double first_identity_loss(const Config& config, const Batch& batch, const Tensor& weights) {
   torch::NoGradGuard no_grad;
@@ -233,11 +247,8 @@ double first_identity_loss(const Config& config, const Batch& batch, const Tenso
 }
 
 TEST(Trainer, GoodImagesAskedToStayCountAsMuchAsAllDefects) {
-  Config config = square_config();
-  config.train.discriminator_warmup = 0;
-  config.train.identity_fraction = 0.8;  // five images of six
-  Batch batch = square_batch(0);
-  batch.labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
+  Config config = mostly_own_config();
+  const Batch batch = batch_of_three_classes();
   for (const bool balanced : {true, false}) {
     config.data.balanced = balanced;
     auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
@@ -249,12 +260,9 @@ TEST(Trainer, GoodImagesAskedToStayCountAsMuchAsAllDefects) {
 }
 
 TEST(Trainer, TheIdentityControlWeighsGoodImages) {
-  Config config = square_config();
-  config.train.discriminator_warmup = 0;
-  config.train.identity_fraction = 0.8;
+  Config config = mostly_own_config();
   config.loss.false_change_goal = 0.3;
-  Batch batch = square_batch(0);
-  batch.labels = torch::tensor({0, 1, 2, 0, 1, 2}, torch::kInt64);
+  const Batch batch = batch_of_three_classes();
   auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
   TensorMap state = copied_state(*trainer);
   state.at("state.identity.log_factor").fill_(std::log(4));
