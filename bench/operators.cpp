@@ -19,6 +19,7 @@ struct Frame {
   Clock::time_point start;
   double inside = 0;  // seconds in operators that it called
   bool backward = false;
+  bool counted = false;  // its arithmetic, by itself or an operator around it
   double flop = 0;
 };
 
@@ -62,6 +63,10 @@ double arithmetic_of(const at::RecordFunction& function) {
     const int parts = inputs.size() == 2 ? 1 : int(inputs[2].toBool()) + int(inputs[3].toBool());
     return convolution_flop(weight, x.size(0), x.sizes()) * parts;
   }
+  if (name == "flipside::halving_conv_to_input" || name == "flipside::halving_conv_to_weight") {
+    const Tensor dy = inputs[0].toTensor();
+    return convolution_flop(inputs[1].toTensor(), dy.size(0), dy.sizes());
+  }
   return 0;
 }
 
@@ -69,7 +74,10 @@ std::unique_ptr<at::ObserverContext> enter(const at::RecordFunction& function) {
   Frame frame;
   frame.backward = function.scope() == at::RecordScope::BACKWARD_FUNCTION ||
                    (!stack.empty() && stack.back().backward);
-  frame.flop = arithmetic_of(function);
+  // What an operator is made of is part of it.
+  frame.counted = !stack.empty() && stack.back().counted;
+  if (!frame.counted) frame.flop = arithmetic_of(function);
+  frame.counted = frame.counted || frame.flop > 0;
   frame.start = Clock::now();
   stack.push_back(frame);
   return nullptr;

@@ -48,6 +48,15 @@ Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias
 Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Tensor& bias,
                            double slope);
 
+/// A 4x4 convolution of stride 2 and padding 1 without bias: `x` [N,C,2H,2W], `weight` [O,C,4,4],
+/// gives [N,O,H,W]. One custom autograd node, whose gradients are made of convolutions of stride 1
+/// and products of matrices: what libtorch has for them takes up to five times as long where the
+/// processor multiplies tiles. Differentiable twice; throws `c10::Error` for odd sizes and other
+/// kernels.
+Tensor halving_conv(const Tensor& x, const Tensor& weight);
+/// The same by libtorch alone: the oracle of the tests.
+Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
+
 /// The generator's output with attention: `image` [N,3,H,W] and `raw` [N,4,H,W] give
 /// clamp(image + attention * tanh(raw_0..2), 0, 1) and attention [N,1,H,W] = sigmoid(raw_3). On the
 /// CPU in float32 one custom autograd node, elsewhere composed of libtorch's operators.
