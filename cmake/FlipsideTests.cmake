@@ -1,6 +1,5 @@
 # One test binary; unit tests lie beside the code as x_test.cpp, the whole path in tests/e2e.
 find_package(GTest REQUIRED)
-include(GoogleTest)
 if(NOT FLIPSIDE_HAS_GLOO)
   foreach(source IN LISTS test_sources)
     file(STRINGS ${source} group REGEX "support/group\\.h")
@@ -19,5 +18,27 @@ target_link_libraries(flipside_tests PRIVATE flipside GTest::gmock GTest::gtest_
 target_precompile_headers(flipside_tests REUSE_FROM flipside)
 target_compile_definitions(flipside_tests PRIVATE FLIPSIDE_PROGRAM="$<TARGET_FILE:flipside_cli>")
 add_dependencies(flipside_tests flipside_cli)
-gtest_discover_tests(flipside_tests DISCOVERY_TIMEOUT 120
-  PROPERTIES TIMEOUT 900 ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+
+# One process per file of tests, for a process that loads libtorch takes a second or two to start,
+# several times as long as most tests run. The last entry runs what the files' names do not tell.
+set(all_suites "")
+foreach(source IN LISTS test_sources)
+  file(STRINGS ${source} lines REGEX "^TEST(_F|_P)?\\(")
+  set(suites "")
+  foreach(line IN LISTS lines)
+    string(REGEX REPLACE "^TEST_P\\(([A-Za-z0-9_]+).*" "*/\\1.*" suite "${line}")
+    string(REGEX REPLACE "^TEST(_F)?\\(([A-Za-z0-9_]+).*" "\\2.*" suite "${suite}")
+    list(APPEND suites ${suite})
+  endforeach()
+  list(REMOVE_DUPLICATES suites)
+  list(APPEND all_suites ${suites})
+  list(JOIN suites ":" filter)
+  file(RELATIVE_PATH name ${CMAKE_CURRENT_SOURCE_DIR} ${source})
+  string(REGEX REPLACE "^(src/flipside|tests)/|_test\\.cpp$" "" name ${name})
+  add_test(NAME ${name} COMMAND flipside_tests --gtest_filter=${filter})
+  list(APPEND test_names ${name})
+endforeach()
+list(JOIN all_suites ":" filter)
+add_test(NAME others COMMAND flipside_tests --gtest_filter=-${filter})
+set_tests_properties(${test_names} others PROPERTIES TIMEOUT 1800
+                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
