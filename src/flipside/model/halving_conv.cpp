@@ -47,9 +47,9 @@ Tensor weight_gradient(const Tensor& dy, const Tensor& x, const Tensor& weight) 
   RECORD_FUNCTION("flipside::halving_conv_to_weight", (std::vector<c10::IValue>{dy, weight}));
   if (dy.size(2) * dy.size(3) > kFewPixels)
     return std::get<1>(at::convolution_backward(
-        dy, x, weight, /*bias_sizes=*/c10::nullopt, /*stride=*/{2, 2}, /*padding=*/{1, 1},
-        /*dilation=*/{1, 1}, /*transposed=*/false, /*output_padding=*/{0, 0}, /*groups=*/1,
-        /*output_mask=*/{false, true, false}));
+        dy, x, weight, /*bias_sizes=*/at::OptionalIntArrayRef(), /*stride=*/{2, 2},
+        /*padding=*/{1, 1}, /*dilation=*/{1, 1}, /*transposed=*/false, /*output_padding=*/{0, 0},
+        /*groups=*/1, /*output_mask=*/{false, true, false}));
   const int64_t out = weight.size(0), channels = weight.size(1);
   const Tensor padded = at::constant_pad_nd(x, {1, 1, 1, 1}).permute({0, 2, 3, 1});
   const Tensor windows = padded.unfold(/*dim=*/1, /*size=*/4, /*step=*/2)

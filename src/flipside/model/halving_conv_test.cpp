@@ -82,13 +82,14 @@ TEST(HalvingConv, GivesOnlyTheGradientsThatAreAskedFor) {
 TEST(HalvingConv, HasSecondDerivatives) {
   torch::manual_seed(3);
   const auto options = torch::TensorOptions(at::kDouble).requires_grad(true);
-  const auto slope = [](const std::vector<Tensor>& in) {
+  const auto slopes = [](const std::vector<Tensor>& in) {
     const at::AutoGradMode enabled(true);  // the check works without
     const Tensor y = halving_conv(in[0], in[1]);
-    return torch::autograd::grad({y.square().sum()}, {in[0]}, {}, /*retain_graph=*/true,
-                                 /*create_graph=*/true)[0];
+    const auto found = torch::autograd::grad({y.square().sum()}, {in[0], in[1]}, {},
+                                             /*retain_graph=*/true, /*create_graph=*/true);
+    return torch::cat({found[0].flatten(), found[1].flatten()});
   };
-  expect_gradients(slope,
+  expect_gradients(slopes,
                    {torch::randn({2, 3, 4, 6}, options), torch::randn({2, 3, 4, 4}, options)});
 }
 
