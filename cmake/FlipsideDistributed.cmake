@@ -5,9 +5,17 @@ find_path(GLOO_INCLUDE_DIR gloo/rendezvous/store.h)
 find_path(NCCL_INCLUDE_DIR nccl.h HINTS ENV NCCL_INCLUDE_DIR PATHS ${CUDAToolkit_INCLUDE_DIRS})
 mark_as_advanced(GLOO_INCLUDE_DIR NCCL_INCLUDE_DIR)
 
-set(CMAKE_REQUIRED_LIBRARIES ${TORCH_LIBRARIES})
+# By files, not by libtorch's targets: those of a PyTorch with CUDA name others (protobuf's) that are
+# not there in the small project of such a check, and configuring ends with an error.
+foreach(target torch_cpu c10 torch_cuda c10_cuda)
+  if(TARGET ${target})
+    get_target_property(file ${target} LOCATION)
+    list(APPEND CMAKE_REQUIRED_LIBRARIES ${file})
+  endif()
+endforeach()
+set(CMAKE_REQUIRED_FLAGS "${TORCH_CXX_FLAGS}")
 if(GLOO_INCLUDE_DIR)
-  set(CMAKE_REQUIRED_INCLUDES ${GLOO_INCLUDE_DIR})
+  set(CMAKE_REQUIRED_INCLUDES ${TORCH_INCLUDE_DIRS} ${GLOO_INCLUDE_DIR})
   check_cxx_source_compiles("
     #ifndef USE_C10D_GLOO
     #define USE_C10D_GLOO
@@ -17,7 +25,8 @@ if(GLOO_INCLUDE_DIR)
     FLIPSIDE_HAS_GLOO)
 endif()
 if(FLIPSIDE_HAS_GLOO AND TARGET torch_cuda AND NCCL_INCLUDE_DIR)
-  set(CMAKE_REQUIRED_INCLUDES ${NCCL_INCLUDE_DIR})
+  set(CMAKE_REQUIRED_INCLUDES ${TORCH_INCLUDE_DIRS} ${CUDAToolkit_INCLUDE_DIRS} ${GLOO_INCLUDE_DIR}
+                              ${NCCL_INCLUDE_DIR})
   check_cxx_source_compiles("
     #ifndef USE_C10D_NCCL
     #define USE_C10D_NCCL
@@ -27,6 +36,7 @@ if(FLIPSIDE_HAS_GLOO AND TARGET torch_cuda AND NCCL_INCLUDE_DIR)
     FLIPSIDE_HAS_NCCL)
 endif()
 unset(CMAKE_REQUIRED_LIBRARIES)
+unset(CMAKE_REQUIRED_FLAGS)
 unset(CMAKE_REQUIRED_INCLUDES)
 
 if(NOT FLIPSIDE_HAS_GLOO)

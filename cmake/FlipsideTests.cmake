@@ -43,5 +43,6 @@ foreach(source IN LISTS test_sources)
 endforeach()
 list(JOIN all_suites ":" filter)
 add_test(NAME others COMMAND flipside_tests --gtest_filter=-${filter})
+# Two threads each: of many processes with a thread per processor, most wait for one another.
 set_tests_properties(${test_names} others PROPERTIES TIMEOUT 1800
-                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0;OMP_NUM_THREADS=2")

@@ -55,7 +55,9 @@ void add_threads_option(CLI::App& command) {
   const auto set = [](int threads) {
     if (threads > 0) configure_runtime(threads);
   };
-  command.add_option_function<int>("--threads", set, "0: one per processor (default)")
+  command
+      .add_option_function<int>("--threads", set,
+                                "0: OMP_NUM_THREADS, else one per processor (default)")
       ->check(CLI::Range(0, 1024))
       ->type_name("");
 }

@@ -253,7 +253,8 @@ void train_fields(FieldList& list, TrainConfig& t) {
               "stop after so many validations without a better score; 0: never");
   list.number("checkpoint_every", t.checkpoint_every, 1, 1e9, "steps between checkpoints");
   list.number("seed", t.seed, 0, 9e18, "seed of everything random");
-  list.number("threads", t.threads, 0, 1024, "processor threads; 0: all that are available");
+  list.number("threads", t.threads, 0, 1024,
+              "processor threads; 0: OMP_NUM_THREADS, else all that are available");
   list.number("coverage", t.coverage, 0.01, 1,
               "share of the validation images whose answers count as certain");
   list.choice("precision", t.precision, precision_names(),

@@ -65,10 +65,16 @@ int available_processors() {
   return std::max(1, CPU_COUNT(&set));
 }
 
+int default_threads() {
+  const char* const text = std::getenv("OMP_NUM_THREADS");
+  const int asked = text ? std::atoi(text) : 0;  // the first one of a list
+  return asked > 0 ? asked : available_processors();
+}
+
 void configure_runtime(int threads) {
   keep_one_heap();
   keep_blas_to_one_thread();
-  at::set_num_threads(threads > 0 ? threads : available_processors());
+  at::set_num_threads(threads > 0 ? threads : default_threads());
 }
 
 bool has_cuda() {

@@ -9,9 +9,13 @@ namespace flipside {
 /// Processors this process may run on (its affinity mask), at least 1.
 int available_processors();
 
-/// To be called once, first in `main`: sets libtorch's threads (0: one per available processor)
-/// and tells the C library to keep freed tensors, on huge pages, instead of giving them back to the
-/// kernel, which otherwise costs a fifth of the training time in page faults, and a tenth of the
+/// Threads where nobody asks for a number: that of the environment variable OMP_NUM_THREADS, by
+/// which launchers and batch systems share a machine, else one per available processor.
+int default_threads();
+
+/// To be called once, first in `main`: sets libtorch's threads (0: `default_threads()`) and tells
+/// the C library to keep freed tensors, on huge pages, instead of giving them back to the kernel,
+/// which otherwise costs a fifth of the training time in page faults, and a tenth of the
 /// convolutions' time in misses of the address cache. OpenBLAS, where libtorch uses it, is kept to
 /// one thread, since its others would spin on the convolutions' processors.
 void configure_runtime(int threads = 0);

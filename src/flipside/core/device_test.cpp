@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "flipside/core/error.h"
 
 namespace flipside {
@@ -22,6 +24,19 @@ TEST(Device, CudaWithoutAGpuSaysWhatToDo) {
     EXPECT_EQ(error.code(), ErrorCode::kUsage);
     EXPECT_THAT(error.what(), ::testing::HasSubstr("--device cpu"));
   }
+}
+
+TEST(Device, OmpNumThreadsIsTheDefaultOfThreads) {
+  const char* const before = std::getenv("OMP_NUM_THREADS");
+  const std::string kept = before ? before : "";
+  for (const auto& [text, threads] : std::vector<std::pair<const char*, int>>{
+           {"3", 3}, {"5,2", 5}, {"0", available_processors()}, {"many", available_processors()}}) {
+    setenv("OMP_NUM_THREADS", text, /*overwrite=*/1);
+    EXPECT_EQ(default_threads(), threads) << text;
+  }
+  unsetenv("OMP_NUM_THREADS");
+  EXPECT_EQ(default_threads(), available_processors());
+  if (before) setenv("OMP_NUM_THREADS", kept.c_str(), 1);
 }
 
 TEST(PlainOperators, HoldWhileTheyLiveAndNest) {
