@@ -113,6 +113,15 @@ class Discriminator(nn.Module):
         return self.head(pooled(self.last(h)))
 
 
+def within_mask(x, x_cf):
+    change = x_cf - x
+    s = change.abs().mean(1, keepdim=True)
+    fixed, pixels = s.detach(), (1, 2, 3)
+    level = (fixed.square().sum(pixels, keepdim=True)
+             / fixed.sum(pixels, keepdim=True).clamp_min(1 / 255))
+    return x + torch.sigmoid(4 * (s / (0.5 * level).clamp_min(1 / 255) - 1)) * change
+
+
 class Step:
     """The joint step with the default weights, penalties at full strength."""
 
@@ -155,9 +164,11 @@ class Step:
         self.average(self.d, self.averages[1])
         self.d.requires_grad_(False)
         with self.half:
-            judged = self.judge(x_cf)
+            judged, masked = self.judge(x_cf), self.judge(within_mask(x[own:], x_cf))
         g_loss = (
             F.cross_entropy(judged, t)
+            + F.cross_entropy(judged[:, :2], t)
+            + F.cross_entropy(masked[:, :2], t)
             + 6 * (made[:own] - x[:own]).abs().mean()
             + 4 * (x_cf - x[own:]).abs().mean()
             + 0.02 * attention[own:].mean()

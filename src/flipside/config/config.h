@@ -69,6 +69,7 @@ struct LossConfig {
   AdversarialLoss adversarial = AdversarialLoss::kCrossEntropy;
   double lambda_adv = 1.0;
   double flip_weight = 1.0;
+  double lambda_mask = 1.0;
   double lambda_cyc = 10.0;
   int64_t cycles = 0;
   double lambda_id = 6.0;
@@ -159,8 +160,9 @@ void load_config(const std::filesystem::path& file, Config& config);
 /// The same from text; `origin` is how messages call it.
 void parse_config(const std::string& text, const std::string& origin, Config& config);
 /// What `to_toml` stored beside a model. Where an earlier version wrote it, options it did not know
-/// have their defaults, but for two: splits were drawn by `train.seed` then, not `data.split_seed`,
-/// and nothing was steered by `loss.false_change_goal`.
+/// have their defaults, but for three: splits were drawn by `train.seed` then, not
+/// `data.split_seed`, nothing was steered by `loss.false_change_goal`, and there was no
+/// `loss.lambda_mask`.
 Config parse_stored_config(const std::string& text, const std::string& origin);
 Config load_stored_config(const std::filesystem::path& file);
 /// The whole resolved configuration as TOML; `parse_config` reads it back to an equal one.

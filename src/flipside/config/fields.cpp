@@ -172,6 +172,8 @@ void loss_fields(FieldList& list, LossConfig& l) {
   list.number("lambda_adv", l.lambda_adv, 0, kInfinity, "weight of (2): taken for a real target");
   list.number("flip_weight", l.flip_weight, 0, kInfinity,
               "in (2): weight of the target among the real classes alone");
+  list.number("lambda_mask", l.lambda_mask, 0, kInfinity,
+              "weight of (2'): what lies in the mask alone is the target; 0: not");
   list.number("lambda_cyc", l.lambda_cyc, 0, kInfinity, "weight of (3): there and back again");
   list.number("cycles", l.cycles, 0, 8, "number of cycles in (3); 0 switches it off");
   list.number("lambda_id", l.lambda_id, 0, kInfinity, "weight of (4): own class changes nothing");

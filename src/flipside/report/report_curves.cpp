@@ -14,6 +14,7 @@ std::string in_words(const std::string& name) {
   static const std::map<std::string, std::string> kWords{{"real", "classification alone (warm-up)"},
                                                          {"D", "discriminator"},
                                                          {"adv", "adversarial"},
+                                                         {"mask", "the mask alone"},
                                                          {"id", "identity"},
                                                          {"prox", "proximity"},
                                                          {"cls", "class head of the generator"},

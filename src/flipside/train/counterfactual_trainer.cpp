@@ -200,6 +200,12 @@ Tensor CounterfactualTrainer::deception_loss(const Tensor& logits, const Tensor&
          critic_adversarial_loss(model_.critic->forward(x_cf), targets, config_.loss.adversarial);
 }
 
+Tensor CounterfactualTrainer::mask_loss(const Questions& ask, const Tensor& x_cf) {
+  if (config_.loss.lambda_mask == 0) return torch::zeros({}, x_cf.options());
+  const Tensor masked = within_mask(ask.x, x_cf).contiguous(kChannelsLast);
+  return class_loss(real_class_logits(model_.discriminator->forward(masked)), ask.t);
+}
+
 Tensor CounterfactualTrainer::cycle_loss(const Questions& ask, const Tensor& x_cf) {
   Tensor loss = torch::zeros({}, ask.x.options()), back = x_cf;
   for (int64_t i = 0; i < config_.loss.cycles; ++i) {
@@ -246,6 +252,7 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
   const Tensor zero = torch::zeros({}, x_cf.options());
   const Tensor logits = model_.discriminator->forward(x_cf);
   const Tensor adv = deception_loss(logits, x_cf, ask.t);                         // (2)
+  const Tensor mask = mask_loss(ask, x_cf);                                       // (2')
   const Tensor cyc = cycle_loss(ask, x_cf);                                       // (3)
   const Tensor id = identity_loss(batch, ask, parts[0], x_cf);                    // (4)
   const Tensor prox = change_size(ask.x, x_cf);                                   // (5), [M]
@@ -263,9 +270,10 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
   const double all = ask.all_part, part = ask.part;
   const double id_part = weight.idempotence ? ask.part : ask.own_part;
   const Tensor g_loss =  // (7)
-      (part * weight.lambda_adv) * adv + (part * weight.lambda_cyc) * cyc +
-      (id_part * weight.lambda_id) * id + weighted(part, input.penalty) * change.mean() +
-      (all * weight.lambda_cls) * cls + (part * weight.lambda_cls_cf) * cls_cf;
+      (part * weight.lambda_adv) * adv + (part * weight.lambda_mask) * mask +
+      (part * weight.lambda_cyc) * cyc + (id_part * weight.lambda_id) * id +
+      weighted(part, input.penalty) * change.mean() + (all * weight.lambda_cls) * cls +
+      (part * weight.lambda_cls_cf) * cls_cf;
   generator_->descend(g_loss);
 
   LossTensors losses{{"D", d_loss},
@@ -273,6 +281,7 @@ LossTensors CounterfactualTrainer::train_on(const StepInput& input) {
                      {"id", weighted(id_part, id)},
                      {"prox", weighted(part, prox.mean())},
                      {"cls", weighted(all, cls)}};
+  if (weight.lambda_mask > 0) losses.emplace_back("mask", weighted(part, mask));
   if (weight.cycles > 0) losses.emplace_back("cyc", weighted(part, cyc));
   if (made.attention.defined()) losses.emplace_back("sparse", weighted(part, sparse.mean()));
   return losses;

@@ -89,6 +89,17 @@ Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
          change.diff(1, /*dim=*/3).abs().mean({1, 2, 3});
 }
 
+Tensor within_mask(const Tensor& image, const Tensor& counterfactual) {
+  constexpr double kShare = 0.5, kSharpness = 4, kGrayLevel = 1.0 / 255;
+  const Tensor change = counterfactual - image;
+  const Tensor saliency = change.abs().mean(/*dim=*/1, /*keepdim=*/true);
+  const Tensor fixed = saliency.detach();
+  const Tensor level = fixed.square().sum({1, 2, 3}, /*keepdim=*/true) /
+                       fixed.sum({1, 2, 3}, /*keepdim=*/true).clamp_min(kGrayLevel);
+  const Tensor tau = (kShare * level).clamp_min(kGrayLevel);
+  return image + torch::sigmoid(kSharpness * (saliency / tau - 1)) * change;
+}
+
 Tensor segmentation_loss(const Tensor& logits, const Tensor& masks,
                          const std::function<Tensor(const Tensor&)>& total) {
   const Tensor known = masks.isfinite();

@@ -53,6 +53,12 @@ Tensor change_size(const Tensor& image, const Tensor& counterfactual);
 /// and of vertical neighbours, summed, of each image: [N]. Both [N,3,H,W] in [0,1].
 Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
 
+/// (2'): the counterfactual with its change cut down to what a mask would show, x + w (x_cf - x):
+/// w in (0,1) is a soft mask of the saliency s, sigmoid(4 (s / tau - 1)), tau half of the image's
+/// own level of change, sum s^2 / sum s over its pixels, and at least one gray level of 255 (no
+/// gradient of tau). Both [N,3,H,W] in [0,1]; the same comes back.
+Tensor within_mask(const Tensor& image, const Tensor& counterfactual);
+
 /// The segmenter's loss: binary cross-entropy plus soft Dice over the batch, of logits [N,1,H,W]
 /// and masks [N,1,H,W] of 0 and 1; pixels whose mask is NaN (no mask known) do not count. Where
 /// the batch is shared among processes, `total` turns the loss's sums [5] into those of the whole.

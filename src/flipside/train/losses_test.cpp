@@ -112,6 +112,49 @@ TEST(Losses, EveryAdversarialGradientAgreesWithDifferences) {
             {leaf(kLogits + 0.1)});  // away from the hinge's kink at -1
 }
 
+/// `within_mask` of one image, pixel by pixel, with the level of change as it was at `at`.
+Tensor within_mask_by_pixel(const Tensor& x, const Tensor& x_cf, const Tensor& at) {
+  double sum = 0, squares = 0;
+  for (int64_t r = 0; r < x.size(2); ++r)
+    for (int64_t c = 0; c < x.size(3); ++c) {
+      double s = 0;
+      for (int64_t k = 0; k < 3; ++k)
+        s += std::abs(at[0][k][r][c].item<double>() - x[0][k][r][c].item<double>()) / 3;
+      sum += s;
+      squares += s * s;
+    }
+  const double tau = std::max(0.5 * squares / std::max(sum, 1 / 255.0), 1 / 255.0);
+  const Tensor s = (x_cf - x).abs().mean(1, true);
+  return x + (x_cf - x) / (1 + torch::exp(4 - 4 * s / tau));
+}
+
+TEST(Losses, WhatLiesInTheMaskIsTheChangeWhereItIsStrong) {
+  torch::manual_seed(2);
+  const Tensor x = torch::rand({1, 3, 4, 5}, torch::kFloat64);
+  for (const double size : {0.0, 0.002, 0.5}) {
+    const Tensor y = x + size * (torch::rand_like(x) - 0.3), weight = torch::randn_like(x);
+    EXPECT_TRUE(torch::allclose(within_mask(x, y), within_mask_by_pixel(x, y, y), 0, 1e-12));
+    // The level has no gradient, so the differences are those of a function that holds it fixed.
+    const auto fixed = [&](const auto& in) {
+      return (weight * within_mask_by_pixel(x, in[0], y)).sum();
+    };
+    if (size > 0) expect_gradients(fixed, {leaf(y)});
+    const Tensor ours = leaf(y), theirs = leaf(y);
+    (weight * within_mask(x, ours)).sum().backward();
+    fixed(std::vector<Tensor>{theirs}).backward();
+    EXPECT_TRUE(torch::allclose(ours.grad(), theirs.grad(), 1e-9, 1e-12)) << size;
+  }
+}
+
+TEST(Losses, AFaintChangeBesideAStrongOneIsNotInTheMask) {
+  const Tensor x = torch::full({1, 3, 1, 4}, 0.5, torch::kFloat64);
+  const Tensor change = torch::tensor({0.4, 0.4, 0.02, 0.0}, torch::kFloat64);
+  const Tensor seen = (within_mask(x, x + change) - x)[0][0][0];
+  EXPECT_NEAR(seen[0].item<double>(), 0.4, 0.02);
+  EXPECT_NEAR(seen[2].item<double>(), 0.0, 0.001);
+  EXPECT_EQ(seen[3].item<double>(), 0.0);
+}
+
 TEST(Losses, EveryPixelGradientAgreesWithDifferences) {
   torch::manual_seed(1);
   const Tensor x = torch::rand({2, 3, 4, 4}, torch::kFloat64);

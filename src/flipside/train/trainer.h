@@ -211,6 +211,8 @@ class CounterfactualTrainer : public Trainer {
   /// and how much images changed. `made`: what the generator made of all images of the batch.
   void observe(const Tensor& logits, const Batch& batch, const Questions& ask, const Tensor& made,
                const Tensor& penalty);
+  /// The loss of what lies in the mask alone, (2').
+  Tensor mask_loss(const Questions& ask, const Tensor& x_cf);
   Tensor cycle_loss(const Questions& ask, const Tensor& x_cf);
   /// `own`: what the generator made of the images asked for their own class.
   Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
