@@ -34,9 +34,16 @@ double convolution_flop(const Tensor& weight, int64_t batch, at::IntArrayRef out
   return 2.0 * static_cast<double>(batch * output[2] * output[3] * weight.numel());
 }
 
+bool is_own_convolution(const std::string& name) {
+  for (const std::string own : {"flipside::image_conv", "flipside::winograd_conv"})
+    if (name == own || name == own + "_backward") return true;
+  return false;
+}
+
 /// From what libtorch hands to the operator: the output's size follows from stride and padding
 /// forward, and is that of the gradient backward, where the input's and the weights' gradient cost
-/// as much as the forward pass each. The networks' own first layer keeps the image's size.
+/// as much as the forward pass each. The networks' own convolutions keep the image's size or, by a
+/// 4x4 kernel, halve it; what minimal filtering saves counts as done.
 double arithmetic_of(const at::RecordFunction& function) {
   const std::string name = function.name();
   const auto inputs = function.inputs();
@@ -58,10 +65,13 @@ double arithmetic_of(const at::RecordFunction& function) {
     const auto wanted = inputs[10].toBoolList();
     return convolution_flop(weight, dy.size(0), dy.sizes()) * (int(wanted[0]) + int(wanted[1]));
   }
-  if (name == "flipside::image_conv" || name == "flipside::image_conv_backward") {
+  if (is_own_convolution(name)) {
     const Tensor x = inputs[0].toTensor(), weight = inputs[1].toTensor();
+    const int64_t stride = weight.size(2) == 4 ? 2 : 1;
     const int parts = inputs.size() == 2 ? 1 : int(inputs[2].toBool()) + int(inputs[3].toBool());
-    return convolution_flop(weight, x.size(0), x.sizes()) * parts;
+    return convolution_flop(weight, x.size(0),
+                            {x.size(0), weight.size(0), x.size(2) / stride, x.size(3) / stride}) *
+           parts;
   }
   if (name == "flipside::halving_conv_to_input" || name == "flipside::halving_conv_to_weight") {
     const Tensor dy = inputs[0].toTensor();

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "flipside/core/error.h"
+#include "flipside/core/log.h"
 
 namespace flipside {
 namespace {
@@ -103,19 +104,20 @@ int open_folder(const fs::path& folder) {
 
 }  // namespace
 
-FolderLock::FolderLock(const fs::path& folder) : descriptor_(open_folder(folder)) {
+FolderLock::FolderLock(const fs::path& folder, WhenHeld when_held)
+    : descriptor_(open_folder(folder)) {
   if (flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  if (when_held == WhenHeld::kWait) {
+    info("{}: another process works on it; waiting", folder.string());
+    while (flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+    return;
+  }
   close(descriptor_);
   fail(ErrorCode::kUsage, "{}: another process works on it; wait until that one has ended",
        folder.string());
 }
 
 FolderLock::~FolderLock() { close(descriptor_); }
-
-void wait_for_folder(const fs::path& folder) {
-  const int descriptor = open_folder(folder);
-  flock(descriptor, LOCK_EX);  // where the file system has no locks, nobody is waited for
-  close(descriptor);
-}
 
 }  // namespace flipside

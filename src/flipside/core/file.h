@@ -58,11 +58,13 @@ void append_line(const fs::path& path, std::string_view line);
 void make_folder(const fs::path& path);
 
 /// Keeps other processes from working in the same folder, until it is destroyed or the process has
-/// ended, however it ends; leaves no file behind. Throws `Error(kUsage)` when another lock of this
-/// folder is held. Where the file system has no locks, it keeps nobody out.
+/// ended, however it ends; leaves no file behind. Where another lock of this folder is held, the
+/// constructor throws `Error(kUsage)`, or says so and waits. Throws `Error(kIo)` when the folder
+/// cannot be opened. Where the file system has no locks, it keeps nobody out.
 class FolderLock {
  public:
-  explicit FolderLock(const fs::path& folder);
+  enum class WhenHeld { kFail, kWait };
+  explicit FolderLock(const fs::path& folder, WhenHeld when_held = WhenHeld::kFail);
   ~FolderLock();
   FolderLock(const FolderLock&) = delete;
   FolderLock& operator=(const FolderLock&) = delete;
@@ -70,8 +72,5 @@ class FolderLock {
  private:
   int descriptor_ = -1;
 };
-
-/// Returns once no lock of this folder is held. Throws `Error(kIo)` when it cannot be opened.
-void wait_for_folder(const fs::path& folder);
 
 }  // namespace flipside

@@ -52,7 +52,11 @@ at::ScalarType activation_type_for(const Tensor& x) {
 }
 
 Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x) {
-  if (activation_type == at::kFloat) return layer(x);
+  if (activation_type == at::kFloat) {
+    const bool is_plain = !layer->bias.defined();
+    return is_plain && prefers_winograd(x, layer->weight) ? winograd_conv(x, layer->weight)
+                                                          : layer(x);
+  }
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
   const Tensor weight = layer->weight.to(activation_type);

@@ -245,9 +245,11 @@ Json interval_json(const std::vector<Json>& evaluations,
   return {interval.low, interval.high};
 }
 
-/// The judge, trained first where it is not yet, waited for where another shard works on it.
+/// The judge, trained first where it is not yet. Shards take turns: the second one to come finds it
+/// finished.
 Model ready_judge(const GridRun& run, const fs::path& data) {
-  if (fs::exists(run.folder)) wait_for_folder(run.folder);
+  make_folder(run.folder.parent_path());
+  const FolderLock turn(run.folder.parent_path(), FolderLock::WhenHeld::kWait);
   train_run(run, data);
   return load_model(run.folder, resolve_device(DeviceChoice::kAuto));
 }

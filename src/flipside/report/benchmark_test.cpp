@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <future>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "flipside/core/error.h"
@@ -216,6 +219,20 @@ TEST_F(BenchmarkTest, ShardsDoTheRunsBetweenThem) {
   run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
   EXPECT_TRUE(fs::exists(out / "benchmark.json"));
   EXPECT_EQ(fs::last_write_time(out / "ours/seed1/evaluation.json"), written);
+}
+
+TEST_F(BenchmarkTest, ShardsTakeTurnsAtTheJudge) {
+  const fs::path out = root_ / "out";
+  make_folder(out);
+  auto turn = std::make_unique<FolderLock>(out);
+  auto shard = std::async(std::launch::async, [&] {
+    run_benchmark(load_benchmark(file_), /*seeds=*/1, out, {0, 2});
+  });
+  EXPECT_EQ(shard.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  EXPECT_FALSE(fs::exists(out / "judge"));
+  turn.reset();
+  EXPECT_NO_THROW(shard.get());
+  EXPECT_TRUE(fs::exists(out / "judge" / "best.safetensors"));
 }
 
 TEST_F(BenchmarkTest, ARunInOtherHandsIsLeftAlone) {

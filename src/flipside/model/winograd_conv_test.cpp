@@ -1,0 +1,243 @@
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "flipside/core/device.h"
+#include "flipside/model/blocks.h"
+#include "flipside/model/winograd_kernels.h"
+
+namespace flipside {
+namespace {
+
+using kernels::Seen;
+using kernels::Square;
+
+struct Case {
+  int64_t n, channels, out, height, width, side;  // of x and of the kernel
+};
+
+// Whole tiles and cut ones; single pixels, rows and columns; more tiles than are taken at once, and
+// fewer images than threads; channels that fill vectors of sixteen and that need one of eight.
+const Case kCases[] = {{2, 16, 32, 8, 12, 3}, {3, 32, 16, 5, 7, 3},   {1, 48, 48, 1, 1, 3},
+                       {1, 16, 16, 1, 9, 3},  {2, 96, 80, 6, 3, 3},   {1, 16, 16, 60, 64, 3},
+                       {2, 24, 48, 16, 8, 4}, {3, 8, 16, 10, 14, 4},  {1, 16, 32, 2, 2, 4},
+                       {1, 4, 16, 2, 18, 4},  {1, 24, 64, 64, 56, 4}, {5, 96, 128, 8, 8, 4}};
+
+struct Inputs {
+  Tensor x, weight, dy;
+};
+
+Inputs make_inputs(const Case& k, at::ScalarType type = at::kFloat) {
+  torch::manual_seed(k.channels * 100 + k.width);
+  const auto random = [&](at::IntArrayRef sizes) {
+    return torch::randn(sizes, at::kDouble).to(type).contiguous(kChannelsLast);
+  };
+  const int64_t stride = k.side == 4 ? 2 : 1;
+  return {random({k.n, k.channels, k.height, k.width}).requires_grad_(),
+          random({k.out, k.channels, k.side, k.side}).requires_grad_(),
+          random({k.n, k.out, k.height / stride, k.width / stride})};
+}
+
+std::vector<Tensor> gradients(const Inputs& in, const Tensor& y) {
+  return torch::autograd::grad({y}, {in.x, in.weight}, {in.dy.to(y.scalar_type())});
+}
+
+/// Up to what float32 makes of the sums, which grow with the largest of them.
+void expect_close(const Tensor& actual, const Tensor& expected, const std::string& what) {
+  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
+  const Tensor error = (actual.to(at::kDouble) - expected).abs();
+  EXPECT_LT(error.max().item<double>(), 1e-4 * expected.abs().max().item<double>()) << what;
+}
+
+TEST(WinogradConv, AgreesWithTheSumInFloat64) {
+  for (const auto& k : kCases) {
+    const Inputs in = make_inputs(k);
+    const Inputs exact{in.x.detach().to(at::kDouble).requires_grad_(),
+                       in.weight.detach().to(at::kDouble).requires_grad_(), in.dy.to(at::kDouble)};
+    const std::string what = "of " + std::to_string(k.channels) + " channels, " +
+                             std::to_string(k.height) + "x" + std::to_string(k.width);
+    const Tensor y = winograd_conv(in.x, in.weight);
+    const Tensor expected_y = winograd_conv_composed(exact.x, exact.weight);
+    EXPECT_TRUE(y.is_contiguous(kChannelsLast));
+    expect_close(y, expected_y, "y " + what);
+    const auto actual = gradients(in, y), expected = gradients(exact, expected_y);
+    EXPECT_TRUE(actual[0].is_contiguous(kChannelsLast));
+    EXPECT_TRUE(actual[1].is_contiguous(kChannelsLast));
+    expect_close(actual[0], expected[0], "dx " + what);
+    expect_close(actual[1], expected[1], "dweight " + what);
+  }
+}
+
+TEST(WinogradConv, PixelByHand) {
+  // One bright pixel: what surrounds it is the kernel, turned.
+  const Tensor weight = torch::arange(9, at::kFloat).view({1, 1, 3, 3}).expand({16, 16, 3, 3});
+  Tensor x = torch::zeros({1, 16, 5, 5});
+  x[0][3][2][2] = 1;
+  const Tensor y = winograd_conv(x, weight.contiguous());
+  const Tensor expected = weight[0][0].flip({0, 1}).to(at::kDouble);
+  expect_close(y[0][7].slice(0, 1, 4).slice(1, 1, 4), expected, "around the pixel");
+  EXPECT_NEAR(y[0][7].sum().item<double>(), 36, 1e-3);  // and nothing beyond
+}
+
+TEST(WinogradConv, GivesOnlyTheGradientsThatAreAskedFor) {
+  for (const auto& k : {kCases[0], kCases[6]}) {
+    const Inputs in = make_inputs(k);
+    const auto both = gradients(in, winograd_conv(in.x, in.weight));
+    const Tensor of_x = winograd_conv(in.x, in.weight.detach());
+    EXPECT_TRUE(torch::equal(torch::autograd::grad({of_x}, {in.x}, {in.dy})[0], both[0]));
+    const Tensor of_weight = winograd_conv(in.x.detach(), in.weight);
+    EXPECT_TRUE(torch::equal(torch::autograd::grad({of_weight}, {in.weight}, {in.dy})[0], both[1]));
+  }
+}
+
+TEST(WinogradConv, RepeatsItselfToTheLastBit) {
+  const Inputs in = make_inputs({7, 32, 32, 20, 20, 3});
+  const auto run = [&] {
+    const Tensor y = winograd_conv(in.x, in.weight);
+    const auto found = gradients(in, y);
+    return std::vector<Tensor>{y, found[0], found[1]};
+  };
+  const auto once = run(), again = run();
+  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(torch::equal(once[i], again[i])) << i;
+  // Of the threads only the weights' gradient is the work of all.
+  const int threads = at::get_num_threads();
+  at::set_num_threads(threads == 1 ? 2 : 1);
+  const auto otherwise = run();
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(once[i], otherwise[i])) << i;
+  EXPECT_TRUE(torch::allclose(once[2], otherwise[2], 1e-4, 1e-3));
+}
+
+TEST(WinogradConv, HasSecondDerivatives) {
+  torch::manual_seed(3);
+  Tensor x = torch::randn({1, 16, 4, 4}).requires_grad_();
+  Tensor weight = torch::randn({16, 16, 3, 3}).requires_grad_();
+  const auto slopes = [&](const Tensor& y) {
+    const auto first = torch::autograd::grad({y.square().sum()}, {x, weight}, {},
+                                             /*retain_graph=*/true, /*create_graph=*/true);
+    return torch::autograd::grad({first[0].square().sum() + first[1].square().sum()}, {x, weight});
+  };
+  const auto actual = slopes(winograd_conv(x, weight));
+  const auto expected = slopes(winograd_conv_composed(x, weight));
+  for (size_t i = 0; i < 2; ++i) expect_close(actual[i], expected[i].to(at::kDouble), "second");
+}
+
+TEST(WinogradConv, LeavesToLibtorchWhatItDoesNotKnow) {
+  for (const auto& k :
+       {Case{2, 3, 16, 8, 8, 3}, Case{2, 16, 24, 8, 8, 3}, Case{2, 2, 16, 8, 8, 4}}) {
+    const Inputs in = make_inputs(k);
+    EXPECT_TRUE(
+        torch::equal(winograd_conv(in.x, in.weight), winograd_conv_composed(in.x, in.weight)));
+  }
+  const Inputs exact = make_inputs(kCases[0], at::kDouble);
+  EXPECT_TRUE(torch::equal(winograd_conv(exact.x, exact.weight),
+                           winograd_conv_composed(exact.x, exact.weight)));
+  const Tensor weight = torch::rand({16, 16, 4, 4});
+  EXPECT_THROW(winograd_conv(torch::rand({1, 16, 5, 4}), weight), c10::Error);
+  EXPECT_THROW(winograd_conv(torch::rand({1, 16, 8, 8}), torch::rand({16, 16, 5, 5})), c10::Error);
+}
+
+TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
+  const auto prefers = [](int64_t n, int64_t channels, int64_t pixels, int64_t side) {
+    return prefers_winograd(torch::empty({n, channels, pixels, pixels}),
+                            torch::empty({32, channels, side, side}));
+  };
+  const bool here = kernels::has_winograd_vectors();
+  EXPECT_EQ(prefers(4, 16, 16, 3), here);
+  EXPECT_EQ(prefers(4, 24, 32, 4), here);
+  EXPECT_FALSE(prefers(4, 24, 16, 4));  // 256 pixels come out
+  EXPECT_FALSE(prefers(64, 3, 64, 3));
+  EXPECT_FALSE(prefers(64, 16, 64, 1));
+  EXPECT_FALSE(prefers(64, 16, 63, 4));
+  const PlainOperators plain;
+  EXPECT_FALSE(prefers(4, 16, 16, 3));
+}
+
+TEST(Convolve, TakesTheFasterWay) {
+  torch::manual_seed(5);
+  torch::nn::Conv2d layer = make_conv(24, 48, 4, /*stride=*/2);
+  const Tensor x = torch::randn({4, 24, 32, 32}).contiguous(kChannelsLast);
+  const Tensor here = convolve(layer, x);
+  const bool preferred = prefers_winograd(x, layer->weight);
+  EXPECT_TRUE(torch::equal(here, preferred ? winograd_conv(x, layer->weight) : layer(x)));
+  EXPECT_TRUE(torch::allclose(here, layer(x), 1e-4, 1e-4));
+}
+
+// What the points are for, on one axis: y_i = sum over k of w_k d_(i+k) for four i.
+TEST(WinogradKernels, FilterOneAxis) {
+  for (const int64_t taps : {2, 3}) {
+    const int64_t a = kernels::winograd_points(taps), length = 8;
+    torch::manual_seed(taps);
+    const Tensor d = torch::randn({a, a, length}), w = torch::randn({taps, taps, length});
+    const auto places = [](int64_t side) {
+      std::vector<int64_t> list(side * side);
+      for (int64_t i = 0; i < side * side; ++i) list[i] = i * 8;
+      return list;
+    };
+    const auto of_d = places(a), of_w = places(taps), of_y = places(kernels::kTile);
+    Tensor dp = torch::empty({a, a, length}), wp = torch::empty({a, a, length});
+    Tensor y = torch::empty({kernels::kTile, kernels::kTile, length});
+    kernels::to_points(Seen::kInput, taps, {of_d.data(), length, length}, d.data_ptr<float>(),
+                       dp.data_ptr<float>());
+    kernels::to_points(Seen::kTaps, taps, {of_w.data(), length, length}, w.data_ptr<float>(),
+                       wp.data_ptr<float>());
+    const Tensor product = dp * wp;
+    kernels::from_points(Seen::kOutput, taps, {of_y.data(), length, length},
+                         product.data_ptr<float>(), y.data_ptr<float>());
+    const Tensor windows = d.unfold(0, taps, 1).unfold(1, taps, 1);  // [4,4,length,taps,taps]
+    const Tensor expected = (windows * w.permute({2, 0, 1})).sum({3, 4});
+    EXPECT_TRUE(torch::allclose(y, expected, 1e-4, 1e-4)) << taps;
+  }
+}
+
+// <T v, p> = <v, T* p> for each of the three pairs.
+TEST(WinogradKernels, AdjointsAreThat) {
+  for (const int64_t taps : {2, 3})
+    for (const Seen seen : {Seen::kInput, Seen::kTaps, Seen::kOutput}) {
+      const int64_t a = kernels::winograd_points(taps), length = 24;
+      const int64_t side = seen == Seen::kInput ? a : seen == Seen::kTaps ? taps : kernels::kTile;
+      torch::manual_seed(taps);
+      const Tensor v = torch::randn({side * side, length}), p = torch::randn({a * a, length});
+      std::vector<int64_t> places;
+      for (int64_t i = 0; i < side * side; ++i) places.push_back(i * length);
+      places[1] = -1;  // is not there
+      v[1].zero_();
+      Tensor forward = torch::empty_like(p), back = torch::zeros_like(v);
+      const Square square{places.data(), length, length};
+      kernels::to_points(seen, taps, square, v.data_ptr<float>(), forward.data_ptr<float>());
+      kernels::from_points(seen, taps, square, p.data_ptr<float>(), back.data_ptr<float>());
+      EXPECT_NEAR((forward * p).sum().item<double>(), (v * back).sum().item<double>(), 0.05);
+      EXPECT_EQ(back[1].abs().sum().item<double>(), 0);
+    }
+}
+
+TEST(WinogradKernels, MultiplyMatricesOfAllShapes) {
+  for (const int64_t rows : {1, 5, 6, 13})
+    for (const int64_t cols : {16, 32, 48, 64, 80, 112}) {
+      const int64_t depth = 7;
+      torch::manual_seed(rows);
+      const Tensor a = torch::randn({rows, depth}), b = torch::randn({depth, cols});
+      Tensor c = torch::ones({rows, cols + 3}).contiguous();
+      const Tensor expected = a.mm(b);
+      const auto multiply = [&](const Tensor& left, int64_t row, int64_t along, bool adds) {
+        kernels::multiply(
+            {rows, depth, cols, left.data_ptr<float>(), row, along, b.data_ptr<float>(),
+             kernels::kPanel, cols, c.data_ptr<float>(), cols + 3},
+            adds);
+      };
+      multiply(a, depth, 1, /*adds=*/false);
+      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-5))
+          << rows << ' ' << cols;
+      multiply(a.t().contiguous(), 1, rows, /*adds=*/true);
+      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), 2 * expected, 1e-5, 1e-5));
+      EXPECT_TRUE(torch::equal(c.slice(1, cols), torch::ones({rows, 3})));  // left alone
+      // In panels that lie side by side.
+      const Tensor panels = b.view({depth, cols / 16, 16}).transpose(0, 1).contiguous();
+      kernels::multiply({rows, depth, cols, a.data_ptr<float>(), depth, 1, panels.data_ptr<float>(),
+                         depth * kernels::kPanel, kernels::kPanel, c.data_ptr<float>(), cols + 3},
+                        /*adds=*/false);
+      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-5));
+    }
+}
+
+}  // namespace
+}  // namespace flipside
