@@ -41,18 +41,17 @@ struct ImageConvRow {
 };
 
 template <typename Value>
-FLIPSIDE_INLINE void undo_activation(const Value* dy, const Value* y, float slope, int64_t count,
-                                     float* dz) {
-  int64_t i = 0;
-  for (; i + Sixteen::kCount <= count; i += Sixteen::kCount) {
-    const auto g = load_as<Sixteen>(dy + i);
-    store_as<Sixteen>(dz + i, load_as<Sixteen>(y + i) > 0 ? g : g * slope);
+struct UndoActivation {
+  const Value *dy, *y;
+  float slope;
+  float* dz;
+
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t i) const {
+    const auto g = load_as<Width>(dy + i);
+    store_as<Width>(dz + i, load_as<Width>(y + i) > 0 ? g : g * slope);
   }
-  for (; i < count; i += kLanes) {
-    const auto g = load(dy + i);
-    store(dz + i, load(y + i) > 0 ? g : g * slope);
-  }
-}
+};
 
 struct WeightGradient {
   const float* const* rows;
@@ -83,22 +82,32 @@ struct WeightGradient {
   }
 };
 
-template <int P>
+template <typename Width, int P>
 FLIPSIDE_INLINE void spread_pixels(const float* dz, const float* weights, int64_t channels,
                                    float* taps) {
-  WideLanes low[P] = {}, high[P] = {};
+  constexpr int kVectors = kPaddedTaps / Width::kCount;
+  typename Width::Floats sum[P][kVectors] = {};
   for (int64_t c = 0; c < channels; ++c) {
-    const auto first = load_as<Sixteen>(weights + c * kPaddedTaps);
-    const auto second = load_as<Sixteen>(weights + c * kPaddedTaps + Sixteen::kCount);
-    for (int i = 0; i < P; ++i) {
-      low[i] += dz[i * channels + c] * first;
-      high[i] += dz[i * channels + c] * second;
-    }
+    typename Width::Floats weight[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      weight[v] = load_as<Width>(weights + c * kPaddedTaps + v * Width::kCount);
+    for (int i = 0; i < P; ++i)
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += dz[i * channels + c] * weight[v];
   }
-  for (int i = 0; i < P; ++i) {
-    store_as<Sixteen>(taps + i * kPaddedTaps, low[i]);
-    store_as<Sixteen>(taps + i * kPaddedTaps + Sixteen::kCount, high[i]);
-  }
+  for (int i = 0; i < P; ++i)
+    for (int v = 0; v < kVectors; ++v)
+      store_as<Width>(taps + i * kPaddedTaps + v * Width::kCount, sum[i][v]);
+}
+
+/// P pixels at a time: so many sums fit the registers.
+template <typename Width, int P>
+FLIPSIDE_INLINE void spread_row(const float* dz, const float* weights, int64_t width,
+                                int64_t channels, float* taps) {
+  int64_t p = 0;
+  for (; p + P <= width; p += P)
+    spread_pixels<Width, P>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
+  for (; p < width; ++p)
+    spread_pixels<Width, 1>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
 }
 
 }  // namespace
@@ -124,11 +133,11 @@ FLIPSIDE_CLONES void image_conv_row(const float* const rows[3], const float* wei
 
 FLIPSIDE_CLONES void before_activation(const float* dy, const float* y, float slope, int64_t count,
                                        float* dz) {
-  undo_activation(dy, y, slope, count, dz);
+  for_widths(UndoActivation<float>{dy, y, slope, dz}, count);
 }
 FLIPSIDE_CLONES void before_activation(const BFloatBits* dy, const BFloatBits* y, float slope,
                                        int64_t count, float* dz) {
-  undo_activation(dy, y, slope, count, dz);
+  for_widths(UndoActivation<BFloatBits>{dy, y, slope, dz}, count);
 }
 
 FLIPSIDE_CLONES void add_weight_gradient(const float* const rows[3], const float* dz, int64_t width,
@@ -138,12 +147,8 @@ FLIPSIDE_CLONES void add_weight_gradient(const float* const rows[3], const float
 
 FLIPSIDE_CLONES void spread_to_taps(const float* dz, const float* weights, int64_t width,
                                     int64_t channels, float* taps) {
-  constexpr int kAtOnce = 4;
-  int64_t p = 0;
-  for (; p + kAtOnce <= width; p += kAtOnce)
-    spread_pixels<kAtOnce>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
-  for (; p < width; ++p)
-    spread_pixels<1>(dz + p * channels, weights, channels, taps + p * kPaddedTaps);
+  if (has_wide_registers()) return spread_row<Sixteen, 4>(dz, weights, width, channels, taps);
+  spread_row<Eight, 2>(dz, weights, width, channels, taps);
 }
 
 FLIPSIDE_CLONES void gather_from_taps(const float* const taps[3], int64_t width, float* dimage) {

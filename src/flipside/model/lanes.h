@@ -8,9 +8,11 @@
 // program starts. (The choice runs before the sanitizers' own start, so their builds go without.)
 #if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
     !defined(__SANITIZE_ADDRESS__)
+#define FLIPSIDE_HAS_CLONES 1
 #define FLIPSIDE_CLONES \
   __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
+#define FLIPSIDE_HAS_CLONES 0
 #define FLIPSIDE_CLONES
 #endif
 #define FLIPSIDE_INLINE __attribute__((always_inline)) inline
@@ -85,11 +87,33 @@ FLIPSIDE_INLINE void store(Value* p, Lanes value) {
   store_as<Eight>(p, value);
 }
 
-/// Runs `kernel.tile<Width>(c)` over all channels, sixteen at a time from c on, or eight.
+/// Whether the clones that run have registers of sixteen floats. Where they have not, GCC keeps
+/// such vectors in memory, and they take several times as long as two of eight.
+inline bool has_wide_registers() {
+#if FLIPSIDE_HAS_CLONES
+  static const bool has = __builtin_cpu_supports("x86-64-v4");
+  return has;
+#else
+  return false;
+#endif
+}
+/// And of eight, with multiplication and addition in one.
+inline bool has_registers_of_eight() {
+#if FLIPSIDE_HAS_CLONES
+  static const bool has = __builtin_cpu_supports("x86-64-v3");
+  return has;
+#else
+  return false;
+#endif
+}
+
+/// Runs `kernel.tile<Width>(c)` over all channels (a multiple of 8), sixteen at a time from c on
+/// where registers hold them, or eight.
 template <typename Kernel>
 FLIPSIDE_INLINE void for_widths(const Kernel& kernel, int64_t channels) {
   int64_t c = 0;
-  for (; c + Sixteen::kCount <= channels; c += Sixteen::kCount) kernel.template tile<Sixteen>(c);
+  if (has_wide_registers())
+    for (; c + Sixteen::kCount <= channels; c += Sixteen::kCount) kernel.template tile<Sixteen>(c);
   for (; c + Eight::kCount <= channels; c += Eight::kCount) kernel.template tile<Eight>(c);
 }
 

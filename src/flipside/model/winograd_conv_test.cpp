@@ -218,11 +218,10 @@ TEST(WinogradKernels, MultiplyMatricesOfAllShapes) {
       const Tensor a = torch::randn({rows, depth}), b = torch::randn({depth, cols});
       Tensor c = torch::ones({rows, cols + 3}).contiguous();
       const Tensor expected = a.mm(b);
+      const kernels::Sum sum{c.data_ptr<float>(), cols + 3};
       const auto multiply = [&](const Tensor& left, int64_t row, int64_t along, bool adds) {
-        kernels::multiply(
-            {rows, depth, cols, left.data_ptr<float>(), row, along, b.data_ptr<float>(),
-             kernels::kPanel, cols, c.data_ptr<float>(), cols + 3},
-            adds);
+        kernels::multiply({rows, depth, cols}, {left.data_ptr<float>(), row, along},
+                          {b.data_ptr<float>(), kernels::kPanel, cols}, sum, adds);
       };
       multiply(a, depth, 1, /*adds=*/false);
       EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-5))
@@ -232,8 +231,8 @@ TEST(WinogradKernels, MultiplyMatricesOfAllShapes) {
       EXPECT_TRUE(torch::equal(c.slice(1, cols), torch::ones({rows, 3})));  // left alone
       // In panels that lie side by side.
       const Tensor panels = b.view({depth, cols / 16, 16}).transpose(0, 1).contiguous();
-      kernels::multiply({rows, depth, cols, a.data_ptr<float>(), depth, 1, panels.data_ptr<float>(),
-                         depth * kernels::kPanel, kernels::kPanel, c.data_ptr<float>(), cols + 3},
+      kernels::multiply({rows, depth, cols}, {a.data_ptr<float>(), depth, 1},
+                        {panels.data_ptr<float>(), depth * kernels::kPanel, kernels::kPanel}, sum,
                         /*adds=*/false);
       EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-5));
     }

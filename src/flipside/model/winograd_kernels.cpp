@@ -142,86 +142,104 @@ struct FromPoints {
 template <typename Taps>
 FLIPSIDE_INLINE void to_points_of(Seen seen, const Square& square, const float* values,
                                   float* points) {
+  using Outputs = ToPoints<Adjoint<ToOutput<Taps>>>;
   switch (seen) {
     case Seen::kInput:
       return for_widths(ToPoints<OfInput<Taps>>{square, values, points}, square.count);
     case Seen::kTaps:
       return for_widths(ToPoints<OfTaps<Taps>>{square, values, points}, square.count);
     case Seen::kOutput:
-      return for_widths(ToPoints<Adjoint<ToOutput<Taps>>>{square, values, points}, square.count);
+      return for_widths(Outputs{square, values, points}, square.count);
   }
 }
 
 template <typename Taps>
 FLIPSIDE_INLINE void from_points_of(Seen seen, const Square& square, const float* points,
                                     float* values) {
+  using Inputs = FromPoints<Adjoint<OfInput<Taps>>, /*kAdds=*/true>;
+  using Weights = FromPoints<Adjoint<OfTaps<Taps>>, /*kAdds=*/false>;
+  using Outputs = FromPoints<ToOutput<Taps>, /*kAdds=*/false>;
   switch (seen) {
     case Seen::kInput:
-      return for_widths(FromPoints<Adjoint<OfInput<Taps>>, true>{square, points, values},
-                        square.count);
+      return for_widths(Inputs{square, points, values}, square.count);
     case Seen::kTaps:
-      return for_widths(FromPoints<Adjoint<OfTaps<Taps>>, false>{square, points, values},
-                        square.count);
+      return for_widths(Weights{square, points, values}, square.count);
     case Seen::kOutput:
-      return for_widths(FromPoints<ToOutput<Taps>, false>{square, points, values}, square.count);
+      return for_widths(Outputs{square, points, values}, square.count);
   }
 }
 
+struct Product {
+  const Shape& shape;
+  const Left& left;
+  const Right& right;
+  const Sum& sum;
+  bool adds;
+};
+
 /// kRows x (kPanels * kPanel) of the product, held in registers over the whole depth.
-template <int kRows, int kPanels>
-FLIPSIDE_INLINE void multiply_block(const Product& p, int64_t row, int64_t panel, bool adds) {
-  const float* a = p.a + row * p.a_row;
-  const float* b = p.b + panel * p.b_panel;
-  float* c = p.c + row * p.c_row + panel * kPanel;
-  WideLanes sums[kRows][kPanels];
+template <typename Width, int kRows, int kPanels>
+FLIPSIDE_INLINE void multiply_block(const Product& p, int64_t row, int64_t panel) {
+  constexpr int kWidth = Width::kCount, kParts = kPanel / kWidth, kVectors = kPanels * kParts;
+  using Floats = typename Width::Floats;
+  const float* a = p.left.data + row * p.left.row;
+  const float* b = p.right.data + panel * p.right.panel;
+  float* c = p.sum.data + row * p.sum.row + panel * kPanel;
+  Floats sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kPanels; ++v)
-      sums[r][v] = adds ? load_as<Sixteen>(c + r * p.c_row + v * kPanel) : WideLanes{};
-  for (int64_t k = 0; k < p.depth; ++k) {
-    WideLanes right[kPanels];
-    for (int v = 0; v < kPanels; ++v)
-      right[v] = load_as<Sixteen>(b + k * p.b_depth + v * p.b_panel);
+    for (int v = 0; v < kVectors; ++v)
+      sums[r][v] = p.adds ? load_as<Width>(c + r * p.sum.row + v * kWidth) : Floats{};
+  for (int64_t k = 0; k < p.shape.depth; ++k) {
+    Floats right[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      right[v] =
+          load_as<Width>(b + k * p.right.depth + v / kParts * p.right.panel + v % kParts * kWidth);
     for (int r = 0; r < kRows; ++r) {
-      const float left = a[r * p.a_row + k * p.a_depth];
-      for (int v = 0; v < kPanels; ++v) sums[r][v] += left * right[v];
+      const float left = a[r * p.left.row + k * p.left.depth];
+      for (int v = 0; v < kVectors; ++v) sums[r][v] += left * right[v];
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kPanels; ++v) store_as<Sixteen>(c + r * p.c_row + v * kPanel, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) store_as<Width>(c + r * p.sum.row + v * kWidth, sums[r][v]);
 }
 
-template <int kRows, int kPanels>
-FLIPSIDE_INLINE void multiply_last_rows(const Product& p, int64_t row, int64_t panel, bool adds) {
+template <typename Width, int kRows, int kPanels>
+FLIPSIDE_INLINE void multiply_last_rows(const Product& p, int64_t row, int64_t panel) {
   if constexpr (kRows > 0) {
-    if (p.rows - row == kRows) return multiply_block<kRows, kPanels>(p, row, panel, adds);
-    multiply_last_rows<kRows - 1, kPanels>(p, row, panel, adds);
+    if (p.shape.rows - row == kRows) return multiply_block<Width, kRows, kPanels>(p, row, panel);
+    multiply_last_rows<Width, kRows - 1, kPanels>(p, row, panel);
   }
 }
 
-template <int kRows, int kPanels>
-FLIPSIDE_INLINE void multiply_panels(const Product& p, int64_t panel, bool adds) {
+template <typename Width, int kPanels>
+FLIPSIDE_INLINE void multiply_panels(const Product& p, int64_t panel) {
+  constexpr int kRows = 6;
   int64_t row = 0;
-  for (; row + kRows <= p.rows; row += kRows) multiply_block<kRows, kPanels>(p, row, panel, adds);
-  multiply_last_rows<kRows - 1, kPanels>(p, row, panel, adds);
+  for (; row + kRows <= p.shape.rows; row += kRows)
+    multiply_block<Width, kRows, kPanels>(p, row, panel);
+  multiply_last_rows<Width, kRows - 1, kPanels>(p, row, panel);
 }
 
-// For 32 registers of sixteen floats, and for sixteen of eight: sums fill most of them, and each
-// number that is loaded meets as many as it can.
-FLIPSIDE_CLONES void multiply_wide(const Product& p, bool adds) {
-  const int64_t panels = p.cols / kPanel;
+/// For 32 registers of sixteen floats: sums fill most of them, and each number that is loaded meets
+/// as many as it can.
+FLIPSIDE_INLINE void multiply_wide(const Product& p) {
+  const int64_t panels = p.shape.cols / kPanel;
   int64_t panel = 0;
-  for (; panel + 4 <= panels; panel += 4) multiply_panels<6, 4>(p, panel, adds);
+  for (; panel + 4 <= panels; panel += 4) multiply_panels<Sixteen, 4>(p, panel);
   switch (panels - panel) {
     case 3:
-      return multiply_panels<6, 3>(p, panel, adds);
+      return multiply_panels<Sixteen, 3>(p, panel);
     case 2:
-      return multiply_panels<6, 2>(p, panel, adds);
+      return multiply_panels<Sixteen, 2>(p, panel);
     case 1:
-      return multiply_panels<6, 1>(p, panel, adds);
+      return multiply_panels<Sixteen, 1>(p, panel);
   }
 }
-FLIPSIDE_CLONES void multiply_narrow(const Product& p, bool adds) {
-  for (int64_t panel = 0; panel < p.cols / kPanel; ++panel) multiply_panels<6, 1>(p, panel, adds);
+
+/// For sixteen registers of eight.
+FLIPSIDE_INLINE void multiply_narrow(const Product& p) {
+  for (int64_t panel = 0; panel < p.shape.cols / kPanel; ++panel)
+    multiply_panels<Eight, 1>(p, panel);
 }
 
 }  // namespace
@@ -238,21 +256,13 @@ FLIPSIDE_CLONES void from_points(Seen seen, int64_t taps, const Square& square, 
   from_points_of<TwoTaps>(seen, square, points, values);
 }
 
-void multiply(const Product& product, bool adds) {
-#if defined(__x86_64__) && defined(__GNUC__)
-  static const bool has_wide_registers = __builtin_cpu_supports("avx512f");
-  if (has_wide_registers) return multiply_wide(product, adds);
-#endif
-  multiply_narrow(product, adds);
+FLIPSIDE_CLONES void multiply(const Shape& shape, const Left& left, const Right& right,
+                              const Sum& sum, bool adds) {
+  const Product product{shape, left, right, sum, adds};
+  if (has_wide_registers()) return multiply_wide(product);
+  multiply_narrow(product);
 }
 
-bool has_winograd_vectors() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-#else
-  return false;
-#endif
-}
+bool has_winograd_vectors() { return has_registers_of_eight(); }
 
 }  // namespace flipside::kernels

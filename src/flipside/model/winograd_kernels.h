@@ -34,21 +34,26 @@ void from_points(Seen seen, int64_t taps, const Square& square, const float* poi
 
 constexpr int64_t kPanel = 16;  // columns of a matrix that `multiply` takes together
 
-/// c (+)= a b for a [rows,depth], b [depth,cols], c [rows,cols], cols a multiple of kPanel:
-/// a's rows lie `a_row` floats apart and its columns `a_depth`; b's panels of kPanel columns lie
-/// `b_panel` apart and within them its rows `b_depth`; c's rows lie `c_row` apart.
-struct Product {
-  int64_t rows, depth, cols;
-  const float* a;
-  int64_t a_row, a_depth;
-  const float* b;
-  int64_t b_panel, b_depth;
-  float* c;
-  int64_t c_row;
+// A product of matrices, sum (+)= left right. Distances are in floats.
+struct Shape {
+  int64_t rows, depth, cols;  // left [rows,depth], right [depth,cols]; cols a multiple of kPanel
 };
-void multiply(const Product& product, bool adds);
+struct Left {
+  const float* data;
+  int64_t row, depth;  // from row to row, and from column to column
+};
+struct Right {
+  const float* data;
+  int64_t panel, depth;  // from panel to panel of kPanel columns, and from row to row in it
+};
+struct Sum {
+  float* data;
+  int64_t row;  // from row to row
+};
+void multiply(const Shape& shape, const Left& left, const Right& right, const Sum& sum, bool adds);
 
-/// Whether this processor has the vectors for which these loops were written (AVX2 at least).
+/// Whether these loops run on the vectors that they were written for: AVX2 at least, and a build
+/// for them.
 bool has_winograd_vectors();
 
 }  // namespace flipside::kernels
