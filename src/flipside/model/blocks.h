@@ -68,7 +68,7 @@ Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
 Tensor winograd_conv(const Tensor& x, const Tensor& weight);
 /// The same by libtorch alone: the oracle of the tests, and the path for everything else.
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);
-/// Whether `winograd_conv` knows a kernel of these sides and is the faster way: measured from 1024
+/// Whether `winograd_conv` knows a kernel of these sides and is the faster way: measured from 2048
 /// output pixels on, on processors with AVX2.
 bool prefers_winograd(const Tensor& x, const Tensor& weight);
 

@@ -167,7 +167,7 @@ Tensor winograd_conv(const Tensor& x, const Tensor& weight) {
 }
 
 bool prefers_winograd(const Tensor& x, const Tensor& weight) {
-  constexpr int64_t kFewPixels = 1024;  // the weights' way to the points takes longer than these do
+  constexpr int64_t kFewPixels = 2048;  // the weights' way to the points takes longer than these do
   if (!kernels::has_winograd_vectors() || !fits_winograd(x, weight) || !takes_winograd(x, weight))
     return false;
   const WinogradSizes s(x, weight);

@@ -142,20 +142,20 @@ TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
                             torch::empty({32, channels, side, side}));
   };
   const bool here = kernels::has_winograd_vectors();
-  EXPECT_EQ(prefers(4, 16, 16, 3), here);
-  EXPECT_EQ(prefers(4, 24, 32, 4), here);
-  EXPECT_FALSE(prefers(4, 24, 16, 4));  // 256 pixels come out
+  EXPECT_EQ(prefers(8, 16, 16, 3), here);
+  EXPECT_EQ(prefers(8, 24, 32, 4), here);
+  EXPECT_FALSE(prefers(8, 24, 16, 4));  // 512 pixels come out
   EXPECT_FALSE(prefers(64, 3, 64, 3));
   EXPECT_FALSE(prefers(64, 16, 64, 1));
   EXPECT_FALSE(prefers(64, 16, 63, 4));
   const PlainOperators plain;
-  EXPECT_FALSE(prefers(4, 16, 16, 3));
+  EXPECT_FALSE(prefers(8, 16, 16, 3));
 }
 
 TEST(Convolve, TakesTheFasterWay) {
   torch::manual_seed(5);
   torch::nn::Conv2d layer = make_conv(24, 48, 4, /*stride=*/2);
-  const Tensor x = torch::randn({4, 24, 32, 32}).contiguous(kChannelsLast);
+  const Tensor x = torch::randn({8, 24, 32, 32}).contiguous(kChannelsLast);
   const Tensor here = convolve(layer, x);
   const bool preferred = prefers_winograd(x, layer->weight);
   EXPECT_TRUE(torch::equal(here, preferred ? winograd_conv(x, layer->weight) : layer(x)));
