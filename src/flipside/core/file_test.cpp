@@ -78,6 +78,8 @@ TEST(FolderLock, IsWaitedForUntilItIsGone) {
   lock.reset();
   EXPECT_TRUE(waiter.get());
   EXPECT_NO_THROW(FolderLock(folder / ""));  // it is free again
+  const auto when_held = FolderLock::WhenHeld::kWait;
+  EXPECT_NE(message_of(ErrorCode::kIo, [&] { FolderLock none(folder / "none", when_held); }), "");
 }
 
 }  // namespace

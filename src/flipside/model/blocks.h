@@ -60,11 +60,11 @@ Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
 /// A 3x3 convolution of padding 1, or a 4x4 one of stride 2 and padding 1, without bias: `x`
 /// [N,C,H,W], `weight` [O,C,3,3] or [O,C,4,4], gives [N,O,H,W] or [N,O,H/2,W/2] channels_last, by
 /// minimal filtering in tiles of 4x4 outputs (Winograd 1980; Lavin and Gray 2016), which takes 2.25
-/// or 6.25 products a tap position where the sum takes 9 or 16. On the CPU in float32, with C a
-/// multiple of 8 (3x3: of 16) and O one of 16, one custom autograd node; results differ from the
-/// sum's in the last digits and, by weights' gradients, with the number of threads. Elsewhere, and
-/// for second derivatives, libtorch's convolution. Throws `c10::Error` for other kernels, and for
-/// odd sizes that cannot be halved.
+/// or 6.25 products for an output and a channel where the sum takes 9 or 16. On the CPU in float32,
+/// with C a multiple of 8 (3x3: of 16) and O one of 16, one custom autograd node; results differ
+/// from the sum's in the last digits and, by weights' gradients, with the number of threads.
+/// Elsewhere, and for second derivatives, libtorch's convolution. Throws `c10::Error` for other
+/// kernels, and for odd sizes that cannot be halved.
 Tensor winograd_conv(const Tensor& x, const Tensor& weight);
 /// The same by libtorch alone: the oracle of the tests, and the path for everything else.
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);

@@ -156,7 +156,8 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
 }  // namespace
 
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight) {
-  return at::conv2d(x, weight, /*bias=*/{}, /*stride=*/weight.size(2) == 4 ? 2 : 1, /*padding=*/1);
+  if (weight.size(2) == 4) return halving_conv_composed(x, weight);
+  return at::conv2d(x, weight, /*bias=*/{}, /*stride=*/1, /*padding=*/1);
 }
 
 Tensor winograd_conv(const Tensor& x, const Tensor& weight) {

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace flipside {
@@ -110,13 +111,15 @@ int64_t WinogradSizes::tiles_at_once() const {
 
 WinogradTiles::WinogradTiles(const WinogradSizes& sizes)
     : s_(sizes),
-      input_(at::empty({sizes.all_points() * sizes.tiles_at_once() * sizes.depth()}, at::kFloat)),
-      output_(at::empty({sizes.all_points() * sizes.tiles_at_once() * sizes.out}, at::kFloat)) {}
+      input_step_(sizes.tiles_at_once() * sizes.depth()),
+      output_step_(sizes.tiles_at_once() * sizes.out),
+      input_(at::empty({sizes.all_points() * input_step_}, at::kFloat)),
+      output_(at::empty({sizes.all_points() * output_step_}, at::kFloat)) {}
 
 template <typename Work>
 void WinogradTiles::for_inputs(int64_t first, int64_t count, const Work& work) const {
   int64_t places[kMostPoints];
-  const Square square{places, s_.channels, s_.tiles_at_once() * s_.depth()};
+  const Square square{places, s_.channels, input_step_};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     for (int64_t phase = 0; phase < s_.phases(); ++phase) {
@@ -129,7 +132,7 @@ void WinogradTiles::for_inputs(int64_t first, int64_t count, const Work& work) c
 template <typename Work>
 void WinogradTiles::for_outputs(int64_t first, int64_t count, const Work& work) const {
   int64_t places[kTile * kTile];
-  const Square square{places, s_.out, s_.tiles_at_once() * s_.out};
+  const Square square{places, s_.out, output_step_};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     place.output(places);

@@ -1,7 +1,5 @@
 #pragma once
 
-#include <algorithm>
-
 #include "flipside/core/torch.h"
 #include "flipside/model/winograd_kernels.h"
 
@@ -36,12 +34,8 @@ class WinogradTiles {
  public:
   explicit WinogradTiles(const WinogradSizes& sizes);
 
-  float* input(int64_t point) const {
-    return input_.data_ptr<float>() + point * s_.tiles_at_once() * s_.depth();
-  }
-  float* output(int64_t point) const {
-    return output_.data_ptr<float>() + point * s_.tiles_at_once() * s_.out;
-  }
+  float* input(int64_t point) const { return input_.data_ptr<float>() + point * input_step_; }
+  float* output(int64_t point) const { return output_.data_ptr<float>() + point * output_step_; }
 
   // Of `count` tiles (tiles_at_once() at most) from `first` on.
   void read_input(const float* x, int64_t first, int64_t count) const;
@@ -56,6 +50,7 @@ class WinogradTiles {
   void for_outputs(int64_t first, int64_t count, const Work& work) const;
 
   const WinogradSizes& s_;
+  int64_t input_step_, output_step_;  // from point to point, in floats
   Tensor input_, output_;
 };
 
