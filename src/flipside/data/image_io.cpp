@@ -24,18 +24,23 @@ std::string lower_ending(const fs::path& path) {
   return ending;
 }
 
-std::string read_image_bytes(const fs::path& path) {
+void require_file(const fs::path& path) {
   std::error_code error;
   if (!fs::exists(path, error))
     fail(ErrorCode::kImage, "{}: no such file; check the path", path.string());
   if (!fs::is_regular_file(path, error))
     fail(ErrorCode::kImage, "{}: is no file; name an image", path.string());
+}
+
+std::string read_image_bytes(const fs::path& path) {
+  require_file(path);
   try {
     std::string bytes = read_file(path);
     if (bytes.empty()) fail(ErrorCode::kImage, "{}: is empty; copy it again", path.string());
     return bytes;
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kImage) throw;
+    require_file(path);  // it may have gone since
     throw Error(ErrorCode::kImage, error.what());
   }
 }
