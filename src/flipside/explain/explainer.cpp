@@ -97,19 +97,18 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   const Tensor logits = discriminator->forward(x);
   const Tensor probs = class_probs(logits);
   const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
-  const GeneratorResult made = generate(x, target);
   const Tensor chosen = effort == Effort::kDefects
                             ? probs.argmax(/*dim=*/1) != model_.reference_class
                             : torch::ones_like(target, torch::kBool);
-  const Tensor counterfactual = averaged(
-      made.counterfactual, x, (chosen & (target == model_.reference_class)).nonzero().flatten());
+  const auto [counterfactual, head_logits] =
+      generate(x, target, chosen & (target == model_.reference_class));
   const Tensor counterfactual_logits = discriminator->forward(counterfactual);
 
   Explanation result;
   result.probs = to_cpu(probs);
   result.fakeness = to_cpu(fakeness(logits, head));
   result.predicted = result.probs.argmax(/*dim=*/1);
-  result.head_probs = to_cpu(made.class_logits.softmax(/*dim=*/1));
+  result.head_probs = to_cpu(head_logits.softmax(/*dim=*/1));
   result.target = target.cpu();
   result.counterfactual = to_cpu(counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
@@ -124,10 +123,40 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   return result;
 }
 
-GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target) const {
+Explainer::Generated Explainer::generate(const Tensor& x, const Tensor& target,
+                                         const Tensor& averaged) const {
   const ActivationType type(model_.config.explain.generator_precision, x.device());
+  const Tensor rows = averaged.nonzero().flatten(),
+               others = averaged.logical_not().nonzero().flatten();
+  if (rows.size(0) == 0) return one_view(x, target);
+  if (others.size(0) == 0) return mean_view(x);
+  const Generated mean = mean_view(x.index_select(0, rows));
+  const Generated one = one_view(x.index_select(0, others), target.index_select(0, others));
+  const auto whole = [&](const Tensor& of_rows, const Tensor& of_others) {
+    const Tensor stacked = torch::cat({of_rows, of_others});
+    return torch::empty_like(stacked).index_copy_(0, torch::cat({rows, others}), stacked);
+  };
+  return {whole(mean.counterfactual, one.counterfactual), whole(mean.head_logits, one.head_logits)};
+}
+
+Explainer::Generated Explainer::one_view(const Tensor& x, const Tensor& target) const {
   Generator generator = model_.generator;
-  return generator->forward(x, target);
+  const GeneratorResult made = generator->forward(x, target);
+  return {made.counterfactual, made.class_logits};
+}
+
+Explainer::Generated Explainer::mean_view(const Tensor& x) const {
+  Tensor head_logits;
+  const auto views = views_of(model_.config, x.size(2) == x.size(3));
+  const Tensor counterfactual = mean_over_views(views, x, [&](const Tensor& seen) {
+    const auto reference =
+        torch::full({seen.size(0)}, model_.reference_class, x.options().dtype(torch::kInt64));
+    const Generated made = one_view(seen, reference);
+    // The first view is the images as they are.
+    if (!head_logits.defined()) head_logits = made.head_logits.narrow(0, 0, x.size(0));
+    return made.counterfactual;
+  });
+  return {counterfactual, head_logits};
 }
 
 Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
@@ -141,20 +170,6 @@ Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& lo
       0, here,
       answer_score(model_, score, x.index_select(0, rows), logits.index_select(0, rows),
                    head_probs.index_select(0, here)));
-}
-
-Tensor Explainer::averaged(const Tensor& counterfactual, const Tensor& x,
-                           const Tensor& rows) const {
-  auto views = views_of(model_.config, x.size(2) == x.size(3));
-  views.erase(views.begin());  // the image as it is, which has been seen
-  if (views.empty() || rows.size(0) == 0) return counterfactual;
-  const Tensor others = mean_over_views(views, x.index_select(0, rows), [&](const Tensor& seen) {
-    const Tensor reference = torch::full({seen.size(0)}, model_.reference_class, rows.options());
-    return generate(seen, reference).counterfactual;
-  });
-  const Tensor first = counterfactual.index_select(0, rows);
-  const double share = 1.0 / static_cast<double>(views.size() + 1);
-  return counterfactual.index_copy(0, rows, others + (first - others) * share);
 }
 
 MaskOptions Explainer::mask_options(int64_t defect_class) const {

@@ -78,7 +78,7 @@ TEST(Views, ExplanationsToTheReferenceClassTurnWithTheImage) {
   EXPECT_TRUE(turns_along(0));
   EXPECT_TRUE(turns_along(2));
   EXPECT_FALSE(turns_along(1));  // to a defect: as the image is
-  EXPECT_TRUE(torch::equal(counterfactual(images)[1], single[1]));
+  EXPECT_TRUE(torch::allclose(counterfactual(images)[1], single[1], 1e-4, 1e-5));
 }
 
 TEST(Views, AnExplanationIsTheSlowMean) {
@@ -98,6 +98,8 @@ TEST(Views, AnExplanationIsTheSlowMean) {
   const Explanation e = Explainer(model).explain(images, targets);
   EXPECT_TRUE(torch::allclose(e.counterfactual, mean, 1e-4, 1e-5));
   EXPECT_TRUE(torch::allclose(e.saliency, (mean - images).abs().mean(1, true), 1e-4, 1e-5));
+  const Tensor head = model.generator->classify(images).softmax(1);
+  EXPECT_TRUE(torch::allclose(e.head_probs, head, 1e-4, 1e-5));  // of the images as they are
 }
 
 TEST(Views, EffortOnDefectsAloneLeavesTheOthersWithOneView) {
@@ -129,6 +131,7 @@ TEST(Views, EffortOnDefectsAloneLeavesTheOthersWithOneView) {
     EXPECT_TRUE(
         torch::allclose(some.counterfactual[row], expected.counterfactual[row], 1e-4, 1e-5));
     EXPECT_TRUE(torch::allclose(some.saliency[row], expected.saliency[row], 1e-4, 1e-5));
+    EXPECT_TRUE(torch::allclose(some.head_probs[row], all.head_probs[row], 1e-4, 1e-5));
     const double doubt = some.doubt[row].item<double>();
     if (is_defect)
       EXPECT_NEAR(doubt, all.doubt[row].item<double>(), 1e-4);

@@ -162,6 +162,25 @@ TEST(Convolve, TakesTheFasterWay) {
   EXPECT_TRUE(torch::allclose(here, layer(x), 1e-4, 1e-4));
 }
 
+// libtorch leaves these to its product of matrices, `convolve` does not.
+TEST(Convolve, ASmallImageThatComesAlone) {
+  for (const auto& [kernel, stride] : {std::pair{3, 1}, {1, 1}, {4, 2}})
+    for (const bool bias : {false, true}) {
+      torch::manual_seed(5);
+      torch::nn::Conv2d layer = make_conv(32, 24, kernel, stride, bias);
+      to_channels_last(*layer);
+      const Tensor x = torch::randn({1, 32, 8, 6}).contiguous(kChannelsLast).requires_grad_();
+      const auto gradients_of = [&](const Tensor& y) {
+        return torch::autograd::grad({y.square().sum()}, {x, layer->weight});
+      };
+      const Tensor here = convolve(layer, x), expected = layer(x);
+      EXPECT_TRUE(torch::allclose(here, expected, 1e-4, 1e-5)) << kernel << bias;
+      const auto ours = gradients_of(here), theirs = gradients_of(expected);
+      for (size_t i = 0; i < ours.size(); ++i)
+        EXPECT_TRUE(torch::allclose(ours[i], theirs[i], 1e-3, 1e-3)) << kernel << bias << i;
+    }
+}
+
 // What the points are for, on one axis: y_i = sum over k of w_k d_(i+k) for four i.
 TEST(WinogradKernels, FilterOneAxis) {
   for (const int64_t taps : {2, 3}) {
