@@ -282,6 +282,11 @@ void Checker::check_cues() {
       "a model can take the light for the defect: photograph all under one light, or raise "
       "data.gain and data.offset");
   compare_with_reference(
+      Severity::kNote, "colour (red over blue)", [](const ImageFacts& f) { return f.warmth; },
+      exponential,
+      "harmless when the defect itself has a colour; otherwise a model can take the lamp for the "
+      "defect: photograph all under one light, or set data.tint to 0.12");
+  compare_with_reference(
       Severity::kWarning, "size (megapixels)",
       [](const ImageFacts& f) { return std::log(f.size.area() * 1e-6); }, exponential,
       "a model can take the sharpness for the defect: crop all images to one size");

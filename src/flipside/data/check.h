@@ -22,9 +22,9 @@ struct DataReport {
 
 /// Reads every file once: counts, sizes, mask pairing, unreadable files, files that belong to
 /// nothing, equal images in more than one split or class, imbalance, the reference class it would
-/// choose, and whether the classes differ in mean brightness, shape or file size (cues that a model
-/// could take instead of the defect). Throws as `scan_image_folder` does when there is no data set
-/// at all.
+/// choose, and whether the classes differ in mean brightness, colour, shape or file size (cues that
+/// a model could take instead of the defect). Throws as `scan_image_folder` does when there is no
+/// data set at all.
 DataReport check_data(const fs::path& root, const DataConfig& config);
 
 /// The report as text for people.

@@ -1,5 +1,7 @@
 #include "flipside/data/image_facts.h"
 
+#include <cmath>
+
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
@@ -28,6 +30,7 @@ void read_facts(ImageFacts& facts) {
     facts.size = image.size();
     facts.hash = hash_pixels(image);
     facts.brightness = (mean[0] + mean[1] + mean[2]) / (3 * 255);
+    facts.warmth = std::log((mean[2] + 1) / (mean[0] + 1));  // defined for black too
     facts.bytes = static_cast<int64_t>(fs::file_size(facts.record.image));
   } catch (const Error& error) {
     facts.problem = error.what();

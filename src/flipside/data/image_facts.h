@@ -18,6 +18,7 @@ struct ImageFacts {
   cv::Size size;              ///< pixels
   uint64_t hash = 0;          ///< of size and decoded pixels
   double brightness = 0;      ///< mean over pixels and channels, [0,1]
+  double warmth = 0;          ///< log of mean red over mean blue, 0 for greys
   int64_t bytes = 0;          ///< file size
   bool mask_is_empty = true;  ///< no defect pixel, or no mask
 };
