@@ -176,9 +176,9 @@ TEST(CheckData, TellsOfColoursThatDiffer) {
   for (const std::string name : {"bad", "good"})
     for (int i = 0; i < 24; ++i)
       folder.write_image(fmt::format("{}/{}.png", name, i),
-                         cv::Scalar(name == "bad" ? 63 : 127, 100 + i, 127 - i % 3), {16, 16});
+                         cv::Scalar(127 - i % 3, 100 + i, name == "bad" ? 63 : 127), {16, 16});
   const std::string text = findings(check(folder));
-  // Mean red is 126: 127 / 64 and 127 / 128 with one added to both.
+  // Red is 126 in the mean: 127 / 64 and 127 / 128 with one added to both.
   EXPECT_THAT(text, HasSubstr("0: the classes differ in colour (red over blue): good 0.992 against "
                               "bad 1.98"));
   EXPECT_THAT(text, HasSubstr("data.tint"));

@@ -30,7 +30,7 @@ void read_facts(ImageFacts& facts) {
     facts.size = image.size();
     facts.hash = hash_pixels(image);
     facts.brightness = (mean[0] + mean[1] + mean[2]) / (3 * 255);
-    facts.warmth = std::log((mean[2] + 1) / (mean[0] + 1));  // defined for black too
+    facts.warmth = std::log((mean[0] + 1) / (mean[2] + 1));  // defined for black too
     facts.bytes = static_cast<int64_t>(fs::file_size(facts.record.image));
   } catch (const Error& error) {
     facts.problem = error.what();
