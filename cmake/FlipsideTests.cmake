@@ -43,6 +43,7 @@ foreach(source IN LISTS test_sources)
 endforeach()
 list(JOIN all_suites ":" filter)
 add_test(NAME others COMMAND flipside_tests --gtest_filter=-${filter})
-# Two threads each: of many processes with a thread per processor, most wait for one another.
+# Two threads each, that sleep while they wait: of many processes with a thread per processor most wait
+# for one another, and spinning they would hold the processors that the others need.
 set_tests_properties(${test_names} others PROPERTIES TIMEOUT 1800
-                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0;OMP_NUM_THREADS=2")
+                     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0;OMP_NUM_THREADS=2;OMP_WAIT_POLICY=passive")
