@@ -30,8 +30,8 @@ bool prefers_halving_conv(const torch::nn::Conv2dImpl& layer) {
          has_bfloat16_tiles();
 }
 
-/// Whether libtorch would multiply matrices, with whatever BLAS there is, for what oneDNN does
-/// faster: it keeps that from a small image that comes alone.
+/// Whether to ask oneDNN itself: a small image that comes alone libtorch convolves by products of
+/// matrices, which depend on the BLAS that there is and can be several times as slow.
 bool prefers_onednn(const Tensor& x) {
   return x.size(0) == 1 && x.scalar_type() == at::kFloat && x.is_cpu() &&
          at::globalContext().userEnabledMkldnn() && at::hasMKLDNN();
