@@ -5,7 +5,6 @@
 
 #include "flipside/core/error.h"
 #include "flipside/explain/uncertainty.h"
-#include "flipside/explain/views.h"
 #include "flipside/model/blocks.h"
 
 namespace flipside {
@@ -100,22 +99,21 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   const Tensor chosen = effort == Effort::kDefects
                             ? probs.argmax(/*dim=*/1) != model_.reference_class
                             : torch::ones_like(target, torch::kBool);
-  const auto [counterfactual, head_logits] =
-      generate(x, target, chosen & (target == model_.reference_class));
-  const Tensor counterfactual_logits = discriminator->forward(counterfactual);
+  const GeneratorResult made = generate(x, target, chosen & (target == model_.reference_class));
+  const Tensor counterfactual_logits = discriminator->forward(made.counterfactual);
 
   Explanation result;
   result.probs = to_cpu(probs);
   result.fakeness = to_cpu(fakeness(logits, head));
   result.predicted = result.probs.argmax(/*dim=*/1);
-  result.head_probs = to_cpu(head_logits.softmax(/*dim=*/1));
+  result.head_probs = to_cpu(made.class_logits.softmax(/*dim=*/1));
   result.target = target.cpu();
-  result.counterfactual = to_cpu(counterfactual);
+  result.counterfactual = to_cpu(made.counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
   if (model_.doubt_rule && effort != Effort::kNoDoubt)
     result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
-  result.saliency = to_cpu(saliency_map(x, counterfactual));
+  result.saliency = to_cpu(saliency_map(x, made.counterfactual));
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
       saliency_to_mask(on_common_scale(result.saliency, result.predicted), mask_options_) *
@@ -123,40 +121,43 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   return result;
 }
 
-Explainer::Generated Explainer::generate(const Tensor& x, const Tensor& target,
-                                         const Tensor& averaged) const {
-  const ActivationType type(model_.config.explain.generator_precision, x.device());
+GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target,
+                                    const Tensor& averaged) const {
+  const auto views = views_of(model_.config, x.size(2) == x.size(3));
   const Tensor rows = averaged.nonzero().flatten(),
                others = averaged.logical_not().nonzero().flatten();
-  if (rows.size(0) == 0) return one_view(x, target);
-  if (others.size(0) == 0) return mean_view(x);
-  const Generated mean = mean_view(x.index_select(0, rows));
-  const Generated one = one_view(x.index_select(0, others), target.index_select(0, others));
+  if (views.size() == 1 || rows.size(0) == 0) return one_view(x, target);
+  if (others.size(0) == 0) return mean_view(x, views);
+  const GeneratorResult mean = mean_view(x.index_select(0, rows), views);
+  const GeneratorResult one = one_view(x.index_select(0, others), target.index_select(0, others));
   const auto whole = [&](const Tensor& of_rows, const Tensor& of_others) {
     const Tensor stacked = torch::cat({of_rows, of_others});
     return torch::empty_like(stacked).index_copy_(0, torch::cat({rows, others}), stacked);
   };
-  return {whole(mean.counterfactual, one.counterfactual), whole(mean.head_logits, one.head_logits)};
+  GeneratorResult result;
+  result.counterfactual = whole(mean.counterfactual, one.counterfactual);
+  result.class_logits = whole(mean.class_logits, one.class_logits);
+  return result;
 }
 
-Explainer::Generated Explainer::one_view(const Tensor& x, const Tensor& target) const {
+GeneratorResult Explainer::one_view(const Tensor& x, const Tensor& target) const {
+  const ActivationType type(model_.config.explain.generator_precision, x.device());
   Generator generator = model_.generator;
-  const GeneratorResult made = generator->forward(x, target);
-  return {made.counterfactual, made.class_logits};
+  return generator->forward(x, target);
 }
 
-Explainer::Generated Explainer::mean_view(const Tensor& x) const {
-  Tensor head_logits;
-  const auto views = views_of(model_.config, x.size(2) == x.size(3));
-  const Tensor counterfactual = mean_over_views(views, x, [&](const Tensor& seen) {
+GeneratorResult Explainer::mean_view(const Tensor& x, const std::vector<View>& views) const {
+  GeneratorResult result;
+  result.counterfactual = mean_over_views(views, x, [&](const Tensor& seen) {
     const auto reference =
         torch::full({seen.size(0)}, model_.reference_class, x.options().dtype(torch::kInt64));
-    const Generated made = one_view(seen, reference);
+    const GeneratorResult made = one_view(seen, reference);
     // The first view is the images as they are.
-    if (!head_logits.defined()) head_logits = made.head_logits.narrow(0, 0, x.size(0));
+    if (!result.class_logits.defined())
+      result.class_logits = made.class_logits.narrow(/*dim=*/0, 0, x.size(0));
     return made.counterfactual;
   });
-  return {counterfactual, head_logits};
+  return result;
 }
 
 Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,

@@ -5,6 +5,7 @@
 
 #include "flipside/core/process_group.h"
 #include "flipside/explain/mask.h"
+#include "flipside/explain/views.h"
 #include "flipside/model/model.h"
 
 namespace flipside {
@@ -72,17 +73,14 @@ class Explainer {
 
  private:
   Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
-  /// The generator's counterfactual [N,3,H,W] and its head's logits [N,K].
-  struct Generated {
-    Tensor counterfactual, head_logits;
-  };
-  /// Of x [N,3,H,W] with targets [N]. The images `averaged` [N]
-  /// of type bool, which go to the reference class, get the mean over all views: there is one way
-  /// to take a defect out. Of the many ways to put one in, the mean is none.
-  Generated generate(const Tensor& x, const Tensor& target, const Tensor& averaged) const;
-  Generated one_view(const Tensor& x, const Tensor& target) const;
-  /// To the reference class, the mean over `views_of`; the head looks at the images as they are.
-  Generated mean_view(const Tensor& x) const;
+  /// Counterfactuals and class logits of x [N,3,H,W] with targets [N]. The images `averaged` [N] of
+  /// type bool, which go to the reference class, get the mean over all views: there is one way to
+  /// take a defect out. Of the many ways to put one in, the mean is none.
+  GeneratorResult generate(const Tensor& x, const Tensor& target, const Tensor& averaged) const;
+  /// At `explain.generator_precision`.
+  GeneratorResult one_view(const Tensor& x, const Tensor& target) const;
+  /// To the reference class, the mean over `views`; the head looks at the images as they are.
+  GeneratorResult mean_view(const Tensor& x, const std::vector<View>& views) const;
   /// `Explanation::doubt` of the images `rows` [M] of x; NaN of the others.
   Tensor doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
                   const Tensor& head_probs) const;

@@ -73,12 +73,13 @@ TEST(Views, ExplanationsToTheReferenceClassTurnWithTheImage) {
                            counterfactual(images).rot90(1, {2, 3})[row], 1e-3, 1e-4);
   };
   EXPECT_FALSE(turns_along(0));
-  const Tensor single = counterfactual(images);
+  const Tensor alone =
+      Explainer(model).explain(images.slice(0, 1, 2), targets.slice(0, 1, 2)).counterfactual[0];
   model.config.explain.average_views = true;
   EXPECT_TRUE(turns_along(0));
   EXPECT_TRUE(turns_along(2));
   EXPECT_FALSE(turns_along(1));  // to a defect: as the image is
-  EXPECT_TRUE(torch::allclose(counterfactual(images)[1], single[1], 1e-4, 1e-5));
+  EXPECT_TRUE(torch::equal(counterfactual(images)[1], alone));
 }
 
 TEST(Views, AnExplanationIsTheSlowMean) {
