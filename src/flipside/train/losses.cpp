@@ -1,9 +1,23 @@
 #include "flipside/train/losses.h"
 
+#include <algorithm>
+
 namespace flipside {
 namespace {
 
 namespace F = torch::nn::functional;
+
+/// What nine in ten pixels of an image change alike, of each channel: the value nearest to zero
+/// between the 10th and the 90th percentile of the change, so zero unless so many share a sign.
+/// [N,C,H,W] -> [N,C,1,1], without gradient.
+Tensor common_change(const Tensor& change) {
+  constexpr int64_t kShare = 10;  // one pixel in ten, rounded, at least one
+  const Tensor pixels = change.detach().flatten(/*start_dim=*/2);
+  const int64_t n = pixels.size(2), few = std::max<int64_t>(1, (n + kShare / 2) / kShare);
+  const Tensor low = std::get<0>(pixels.kthvalue(few, /*dim=*/2));
+  const Tensor high = std::get<0>(pixels.kthvalue(n + 1 - few, /*dim=*/2));
+  return (low.clamp_min(0) + high.clamp_max(0)).unsqueeze(-1).unsqueeze(-1);
+}
 
 /// The fake logit's loss when it is scored apart: `is_fake` is what it should say. The hinge and
 /// least-squares targets are +1 for fake and -1 for real.
@@ -91,7 +105,7 @@ Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
 
 Tensor within_mask(const Tensor& image, const Tensor& counterfactual) {
   constexpr double kShare = 0.5, kSharpness = 4, kGrayLevel = 1.0 / 255;
-  const Tensor change = counterfactual - image;
+  const Tensor whole = counterfactual - image, change = whole - common_change(whole);
   const Tensor saliency = change.abs().mean(/*dim=*/1, /*keepdim=*/true);
   const Tensor fixed = saliency.detach();
   const Tensor level = fixed.square().sum({1, 2, 3}, /*keepdim=*/true) /
