@@ -16,7 +16,8 @@ namespace {
 struct CalibrateArguments {
   DeviceChoice device = DeviceChoice::kAuto;
   std::string run, data, out;
-  double coverage = 0;  // 0: as it was trained
+  double coverage = 0;       // 0: as it was trained
+  int64_t edge_radius = -1;  // below 0: as it was trained
 };
 
 std::string described(const Model& model) {
@@ -44,6 +45,7 @@ void run_calibrate(const CalibrateArguments& arguments) {
   model.to(resolve_device(arguments.device));
   model.eval();
   if (arguments.coverage > 0) model.config.train.coverage = arguments.coverage;
+  if (arguments.edge_radius >= 0) model.config.explain.edge_radius = arguments.edge_radius;
   std::printf("before  %s\n", described(model).c_str());
   ImageFolder folder = scan_for_model(arguments.data, model);
   keep_pictures(folder, Split::kVal, model.config.data);
@@ -72,6 +74,12 @@ void add_calibrate_command(CLI::App& app) {
       ->add_option("--coverage", arguments->coverage,
                    "share of the images whose answers count as certain (default: as trained)")
       ->check(CLI::Range(0.01, 1.0))
+      ->type_name("");
+  command
+      ->add_option("--edge-radius", arguments->edge_radius,
+                   "fit maps to the image's edges within so many pixels of the networks' size; 0: "
+                   "not at all (default: as trained)")
+      ->check(CLI::Range(0, 64))
       ->type_name("");
   add_threads_option(*command);
   add_device_option(*command, arguments->device);

@@ -50,10 +50,10 @@ void ChangeMeter::add(const Tensor& images, const Tensor& counterfactuals, const
   };
   images_ += images.size(0);
   l1_ += sum_of_means((counterfactuals - images).abs());
-  changed_ += sum_of_means(saliency > kVisible);
+  changed_ += sum_of_means(saliency_map(images, counterfactuals) > kVisible);
   marked_ += sum_of_means(saliency_to_mask(saliency, rule_));
 
-  const Tensor maps = smooth(saliency, rule_.smoothing).flatten(1).to(torch::kFloat64);
+  const Tensor maps = saliency.flatten(1).to(torch::kFloat64);
   const Tensor lengths = maps.norm(2, /*dim=*/1, /*keepdim=*/true);
   const Tensor some = lengths > 0;
   changing_ += some.sum().item<int64_t>();

@@ -52,7 +52,7 @@ double false_marks(const std::vector<ChangeScores>& changes, int64_t reference);
 class ChangeMeter {
  public:
   static constexpr double kVisible = 0.05;  ///< of the range, [0,1] units
-  /// `rule` makes masks of saliency and smooths the maps that are compared for diversity.
+  /// `rule` makes masks of saliency.
   explicit ChangeMeter(MaskOptions rule) : rule_(rule) {}
   /// images and counterfactuals [N,3,H,W] in [0,1], saliency [N,1,H,W]; all calls of one size.
   void add(const Tensor& images, const Tensor& counterfactuals, const Tensor& saliency);

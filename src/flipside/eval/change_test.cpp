@@ -62,7 +62,7 @@ TEST(Frechet, NeedsTwoVectorsOnEachSide) {
   EXPECT_TRUE(std::isnan(frechet_distance(many, one)));
 }
 
-constexpr MaskOptions kPlain{/*threshold=*/0.5, /*smoothing=*/0, /*min_area=*/0};
+constexpr MaskOptions kPlain{/*threshold=*/0.5, /*min_area=*/0};
 
 /// Change of all three channels by `amount` in the given columns of a 4 x 4 image.
 Tensor stripe(int64_t column, double amount) {

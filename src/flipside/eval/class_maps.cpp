@@ -5,6 +5,7 @@
 #include "flipside/core/error.h"
 #include "flipside/eval/evaluator.h"
 #include "flipside/explain/explainer.h"
+#include "flipside/explain/guided_filter.h"
 #include "flipside/explain/views.h"
 
 namespace flipside {
@@ -15,7 +16,8 @@ Tensor counterfactual_saliency(const Model& model, const Tensor& images, const T
   const int64_t first_defect = reference == 0 ? 1 : 0;
   const Tensor targets = torch::where(labels == reference, torch::full_like(labels, first_defect),
                                       torch::full_like(labels, reference));
-  return Explainer(model).explain(images, targets, Effort::kNoDoubt).saliency;
+  return saliency_map(images,
+                      Explainer(model).explain(images, targets, Effort::kNoDoubt).counterfactual);
 }
 
 /// The options that a method's variants differ in, in words; "" where it has none.
@@ -85,21 +87,23 @@ AttributionMaps class_maps(AttributionMethod method, const Model& model, const T
   return {map, map, map};
 }
 
-Tensor finished_map(AttributionMethod method, const AttributionMaps& maps,
+Tensor finished_map(AttributionMethod method, const AttributionMaps& maps, const Tensor& images,
                     const MapSetting& setting) {
-  const Tensor map = smooth(maps.of(setting.sign), setting.smoothing);
+  const Tensor map =
+      follow_edges(smooth(maps.of(setting.sign), setting.smoothing), images, setting.edge_radius);
   return is_attribution(method) ? relative_map(map) : map;
 }
 
 MaskOptions finished_mask_options(const MapSetting& setting, double threshold) {
-  return {threshold, /*smoothing=*/0, setting.min_area};
+  return {threshold, setting.min_area};
 }
 
 std::string describe(AttributionMethod method, const MapSetting& setting) {
   std::string text = variant(method, setting.attribution);
   if (is_attribution(method)) text += fmt::format("{}, ", to_string(setting.sign));
-  return text + fmt::format("smoothing {:g}, regions from {:g} %", setting.smoothing,
-                            100 * setting.min_area);
+  text += fmt::format("smoothing {:g}, ", setting.smoothing);
+  if (setting.edge_radius > 0) text += fmt::format("edges within {} pixels, ", setting.edge_radius);
+  return text + fmt::format("regions from {:g} %", 100 * setting.min_area);
 }
 
 }  // namespace flipside

@@ -15,6 +15,7 @@ namespace {
 
 // What is tried for every method alike.
 constexpr double kSmoothings[] = {0, 0.6, 1.5, 3};  // pixels
+constexpr int64_t kEdgeRadii[] = {0, ExplainConfig{}.edge_radius};  // pixels; 0: without
 constexpr double kMinAreas[] = {0, 0.0015, 0.006};  // shares of the image
 constexpr double kFactors[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3};
 constexpr size_t kFinalists = 3;  // settings whose clean-up is tuned
@@ -83,7 +84,7 @@ Candidate rate(AttributionMethod method, const std::vector<AttributionMaps>& map
   candidate.setting = setting;
   SaliencyCurve curve;
   for (size_t i = 0; i < maps.size(); ++i) {
-    candidate.maps.push_back(finished_map(method, maps[i], setting));
+    candidate.maps.push_back(finished_map(method, maps[i], cases.batches[i].images, setting));
     curve.add(candidate.maps.back(), cases.batches[i].masks);
   }
   candidate.threshold = curve.best_threshold();
@@ -130,7 +131,9 @@ Candidate choose(AttributionMethod method, const Model& model, const Cases& case
     for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute}) {
       if (sign != Sign::kPositive && !has_sign) continue;
       for (const double smoothing : kSmoothings)
-        keep_best(best, rate(method, maps, cases, {variant, sign, smoothing, /*min_area=*/0}));
+        for (const int64_t radius : kEdgeRadii)
+          keep_best(best,
+                    rate(method, maps, cases, {variant, sign, smoothing, radius, /*min_area=*/0}));
     }
   }
   for (auto& candidate : best)
@@ -158,7 +161,7 @@ std::vector<RandomisedLayer> randomise(AttributionMethod method, const Model& mo
   const Tensor labels = first.labels.narrow(/*dim=*/0, 0, count);
   const auto map = [&](const Model& any) {
     return finished_map(method, class_maps(method, any, images, labels, setting.attribution),
-                        setting);
+                        images, setting);
   };
   return randomisation_test(model, method == AttributionMethod::kCounterfactual, map);
 }
@@ -176,7 +179,7 @@ MethodResult compare_one(AttributionMethod method, const Model& model, const Cas
   SaliencyCurve curve;
   const auto raw = maps_of(method, model, measured, chosen.setting.attribution);
   for (size_t i = 0; i < raw.size(); ++i) {
-    maps.push_back(finished_map(method, raw[i], chosen.setting));
+    maps.push_back(finished_map(method, raw[i], measured.batches[i].images, chosen.setting));
     curve.add(maps.back(), measured.batches[i].masks);
   }
   result.tuned = scores_at(maps, measured, chosen.setting, chosen.threshold);

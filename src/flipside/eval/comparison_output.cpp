@@ -36,6 +36,7 @@ Json setting_json(const MapSetting& setting) {
           {"seed", options.seed},
           {"sign", to_string(setting.sign)},
           {"smoothing", setting.smoothing},
+          {"edge_radius", setting.edge_radius},
           {"min_area", setting.min_area}};
 }
 
@@ -55,6 +56,7 @@ MapSetting setting_from(const Json& json) {
   json.at("seed").get_to(options.seed);
   setting.sign = sign_named(json.at("sign").get<std::string>());
   json.at("smoothing").get_to(setting.smoothing);
+  setting.edge_radius = json.value("edge_radius", int64_t{0});  // earlier versions had none
   json.at("min_area").get_to(setting.min_area);
   return setting;
 }

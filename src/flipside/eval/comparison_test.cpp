@@ -104,18 +104,20 @@ TEST_F(ComparisonTest, NoSettingThatIsTriedBeatsTheChosenOne) {
     masks.push_back(mask_to_tensor(read_mask(record.mask)));
   }
   const Tensor truth = torch::stack(masks);
-  const auto maps = class_maps(AttributionMethod::kInputXGradient, model, torch::stack(images),
+  const Tensor seen = torch::stack(images);
+  const auto maps = class_maps(AttributionMethod::kInputXGradient, model, seen,
                                torch::zeros({4}, torch::kInt64), {});
   for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute})
-    for (const double smoothing : {0.0, 0.6, 1.5, 3.0}) {
-      const Tensor map =
-          finished_map(AttributionMethod::kInputXGradient, maps, {{}, sign, smoothing, 0});
-      for (int edge = 1; edge < 100; ++edge) {
-        MaskMeter meter;
-        meter.add((map >= edge / 100.0).to(torch::kFloat32), truth);
-        EXPECT_GE(reached, meter.iou() - 0.01);
+    for (const double smoothing : {0.0, 0.6, 1.5, 3.0})
+      for (const int64_t radius : {0, 4}) {
+        const Tensor map = finished_map(AttributionMethod::kInputXGradient, maps, seen,
+                                        {{}, sign, smoothing, radius, 0});
+        for (int edge = 1; edge < 100; ++edge) {
+          MaskMeter meter;
+          meter.add((map >= edge / 100.0).to(torch::kFloat32), truth);
+          EXPECT_GE(reached, meter.iou() - 0.01);
+        }
       }
-    }
 }
 
 TEST_F(ComparisonTest, EveryMethodRunsAndIsWritten) {

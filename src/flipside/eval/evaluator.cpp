@@ -183,7 +183,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
   faithfulness_.emplace(explainer, judge_);
   // The trivial map gets the same smoothing, clean-up and way to its threshold.
   const double darkness = tune_threshold(
-      [&](const Tensor& images) { return smooth(darkness_map(images), rule.smoothing); }, folder,
+      [&](const Tensor& images) { return smooth(darkness_map(images), kSmoothing); }, folder,
       model_.config.data, options.batch);
   if (!std::isnan(darkness)) darkness_ = MaskTrial{with_threshold(rule, darkness), MaskMeter()};
 }
@@ -258,8 +258,9 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation) {
   label_free_.add(explainer_.on_common_scale(saliency, batch.labels.index_select(0, rows)), truth);
   if (everything_) true_masks_.add(truth, truth, truth);
   if (tuned_) tuned_->add(saliency, truth);
-  if (darkness_) darkness_->add(darkness_map(batch.images.index_select(0, rows)), truth);
-  curve_.add(smooth(saliency, explainer_.mask_options().smoothing), truth);
+  if (darkness_)
+    darkness_->add(smooth(darkness_map(batch.images.index_select(0, rows)), kSmoothing), truth);
+  curve_.add(saliency, truth);
 }
 
 void Evaluation::add_truth(const Batch& batch, const Explanation& explanation,

@@ -19,13 +19,6 @@ Answers answer_counterfactual(const Model& model, const Tensor& images, const Te
           e.saliency,       saliency_to_mask(scaled, explainer.mask_options())};
 }
 
-/// The map before a threshold is set to it.
-Tensor smoothed_map(const Model& model, const Tensor& map) {
-  return model.config.model.kind == ModelKind::kCounterfactual
-             ? smooth(map, Explainer(model).mask_options().smoothing)
-             : map;
-}
-
 double at(const Tensor& values, int64_t row) { return values[row].item<double>(); }
 
 bool has_mask(const Batch& batch, int64_t row) {
@@ -77,7 +70,7 @@ void add_pass(const Model& model, const Pass& pass, ImageScores& into) {
   if (!answers.map.defined()) return;
   const Tensor rows = rows_with_masks(pass.batch, model.reference_class);
   if (rows.numel() > 0)
-    into.curve.add(smoothed_map(model, answers.map.index_select(0, rows)),
+    into.curve.add(answers.map.index_select(0, rows),
                    pass.batch.masks.index_select(0, rows));
 }
 

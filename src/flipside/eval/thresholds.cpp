@@ -35,7 +35,6 @@ Tensor rows_with_masks(const Batch& batch, int64_t reference) {
 
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder) {
   const int64_t reference = explainer.model().reference_class;
-  const double sigma = explainer.mask_options().smoothing;
   // One histogram per class, of the numbers of pixels.
   Tensor histograms =
       torch::zeros({explainer.model().num_classes(), kHistogramBins}, torch::kInt64);
@@ -46,8 +45,7 @@ Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& fold
     if (defects.numel() == 0) continue;
     const Tensor images = batch.images.index_select(0, defects);
     const Tensor targets = torch::full({images.size(0)}, reference, torch::kInt64);
-    const Tensor saliency =
-        smooth(explainer.explain(images, targets, Effort::kNoDoubt).saliency, sigma);
+    const Tensor saliency = explainer.explain(images, targets, Effort::kNoDoubt).saliency;
     Batch chosen;
     chosen.labels = batch.labels.index_select(0, defects);
     for (int64_t i = 0; i < saliency.size(0); ++i)

@@ -4,6 +4,7 @@
 
 #include <future>
 
+#include "flipside/explain/guided_filter.h"
 #include "support/live_memory.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
@@ -46,8 +47,9 @@ TEST(Explainer, SaysWhatTheNetworksSay) {
   EXPECT_TRUE(torch::allclose(
       e.counterfactual_probs,
       model.discriminator->forward(counterfactual).slice(1, 0, 2).softmax(1), 1e-4, 1e-5));
-  EXPECT_TRUE(
-      torch::allclose(e.saliency, (counterfactual - images).abs().mean(1, true), 1e-4, 1e-5));
+  const Tensor change = smooth((counterfactual - images).abs().mean(1, true), kSmoothing);
+  EXPECT_TRUE(torch::allclose(e.saliency, follow_edges(change, images, 4), 1e-4, 1e-5));
+  EXPECT_FALSE(torch::allclose(e.saliency, change, 0, 0.01));
   EXPECT_GT(e.saliency.max().item<double>(), 0.2);
 }
 

@@ -95,8 +95,7 @@ Tensor smooth(const Tensor& saliency, double sigma) {
 
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options) {
   check_maps(saliency, "saliency_to_mask: saliency");
-  Tensor output = contiguous_floats(smooth(saliency, options.smoothing));
-  if (options.smoothing <= 0) output = output.clone();
+  Tensor output = contiguous_floats(saliency).clone();
   for (int64_t n = 0; n < output.size(0); ++n) threshold_and_clean(output[n], options);
   return output;
 }

@@ -11,13 +11,14 @@ namespace flipside {
 /// seen, and a generator that changes nothing must mark nothing.
 constexpr double kMinThreshold = 1.0 / 255;
 
-/// How a saliency map becomes a mask (docs/equations.md, "Masks"). Lengths are shares of the
-/// image, so that one rule serves every size.
+/// How a map becomes a mask (docs/equations.md, "Masks").
 struct MaskOptions {
   double threshold = 0.1;    ///< saliency in [0,1] units of |x_cf - x|
-  double smoothing = 0.6;    ///< Gaussian sigma in pixels of the network's resolution; 0 none
   double min_area = 0.0015;  ///< connected regions under this share of the image are dropped
 };
+
+/// Gaussian sigma that saliency is smoothed with, in pixels of the networks' resolution.
+constexpr double kSmoothing = 0.6;
 
 /// Saliency below which nothing counts as changed: 2.5 gray levels of an 8-bit image.
 constexpr double kVisibleChange = 0.01;
@@ -28,7 +29,7 @@ Tensor saliency_map(const Tensor& image, const Tensor& counterfactual);
 /// Gaussian smoothing of each map, [N,1,H,W], reflected at the border.
 Tensor smooth(const Tensor& saliency, double sigma);
 
-/// Smoothed, thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
+/// Thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
 
 /// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest

@@ -7,11 +7,9 @@
 namespace flipside {
 
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
-  cv::Mat map = to_float_map(smooth(saliency.unsqueeze(0), options.smoothing)[0]);
+  cv::Mat map = to_float_map(saliency);
   if (map.size() != size) cv::resize(map, map, size, 0, 0, cv::INTER_LINEAR);
-  MaskOptions smoothed = options;
-  smoothed.smoothing = 0;
-  return to_mask_image(saliency_to_mask(from_float_map(map).unsqueeze(0), smoothed)[0]);
+  return to_mask_image(saliency_to_mask(from_float_map(map).unsqueeze(0), options)[0]);
 }
 
 cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options) {

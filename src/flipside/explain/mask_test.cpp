@@ -20,7 +20,7 @@ Tensor map_from(std::vector<std::vector<float>> rows) {
   return map;
 }
 
-MaskOptions raw_options(double threshold) { return {threshold, /*smoothing=*/0, /*min_area=*/0}; }
+MaskOptions raw_options(double threshold) { return {threshold, /*min_area=*/0}; }
 
 TEST(SaliencyMap, IsTheMeanAbsoluteChangeOverChannels) {
   const Tensor image = torch::zeros({1, 3, 1, 2});
@@ -121,7 +121,7 @@ TEST(MaskAtSize, AppliesTheSameRuleAtTheOriginalSize) {
   Tensor map = torch::zeros({1, 1, 8, 8});
   map.slice(2, 2, 6).slice(3, 2, 6).fill_(0.8);  // a square of 4x4 pixels
   map[0][0][0][7] = 0.8;                         // and a speck
-  MaskOptions options{0.4, 0, 2.0 / 64};
+  MaskOptions options{0.4, 2.0 / 64};
   EXPECT_TRUE(torch::equal(saliency_to_mask(map, options)[0][0].sum(), torch::tensor(16.0f)));
   const cv::Mat mask = mask_at_size(map[0], cv::Size(80, 40), options);
   ASSERT_EQ(mask.size(), cv::Size(80, 40));

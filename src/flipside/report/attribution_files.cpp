@@ -61,7 +61,7 @@ MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
   answers.maps = finished_map(
       options.method,
       class_maps(options.method, model, images, answers.explained, options.setting.attribution),
-      options.setting);
+      images, options.setting);
   return answers;
 }
 
