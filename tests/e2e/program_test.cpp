@@ -121,6 +121,13 @@ TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
   // On the images of the training it chooses what the training chose.
   ASSERT_EQ(run_program("calibrate " + lively + " " + data() + " --out " + copy).exit_code, 0);
   EXPECT_EQ(load_model(copy).thresholds.label_free, before.thresholds.label_free);
+  // Maps fitted to edges are other maps and get a threshold of their own.
+  ASSERT_EQ(run_program("calibrate " + lively + " " + data() + " --edge-radius 3 --out " + copy)
+                .exit_code,
+            0);
+  const Model fitted = load_model(copy);
+  EXPECT_EQ(fitted.config.explain.edge_radius, 3);
+  EXPECT_NE(fitted.thresholds.label_free, before.thresholds.label_free);
   expect_refused("calibrate " + run() + "/last.safetensors " + other, 2, "give best.safetensors");
   expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has no such class");
 }

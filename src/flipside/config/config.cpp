@@ -95,7 +95,6 @@ Config parse_stored_config(const std::string& text, const std::string& origin) {
   config.data.split_seed = kAbsent;
   config.loss.false_change_goal = 0;
   config.loss.lambda_mask = 0;
-  config.explain.edge_radius = 0;
   parse_config(text, origin, config);
   if (config.data.split_seed == kAbsent) config.data.split_seed = config.train.seed;
   return config;

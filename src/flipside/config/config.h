@@ -143,7 +143,7 @@ struct TrainConfig {
 /// float32.
 struct ExplainConfig {
   bool average_views = true;
-  int64_t edge_radius = 4;  ///< pixels
+  int64_t edge_radius = 0;  ///< pixels; 0: maps are not fitted to edges
   Precision generator_precision = Precision::kAuto;
 };
 
@@ -161,9 +161,9 @@ void load_config(const std::filesystem::path& file, Config& config);
 /// The same from text; `origin` is how messages call it.
 void parse_config(const std::string& text, const std::string& origin, Config& config);
 /// What `to_toml` stored beside a model. Where an earlier version wrote it, options it did not know
-/// have their defaults, but for four: splits were drawn by `train.seed` then, not
-/// `data.split_seed`, nothing was steered by `loss.false_change_goal`, there was no
-/// `loss.lambda_mask`, and maps were not fitted to edges (`explain.edge_radius`).
+/// have their defaults, but for three: splits were drawn by `train.seed` then, not
+/// `data.split_seed`, nothing was steered by `loss.false_change_goal`, and there was no
+/// `loss.lambda_mask`.
 Config parse_stored_config(const std::string& text, const std::string& origin);
 Config load_stored_config(const std::filesystem::path& file);
 /// The whole resolved configuration as TOML; `parse_config` reads it back to an equal one.

@@ -44,14 +44,12 @@ TEST(Config, StoredOnesOfEarlierVersionsKeepWhatTheyWereTrainedWith) {
   EXPECT_EQ(earlier.data.split_seed, 7);
   EXPECT_EQ(earlier.loss.false_change_goal, 0);
   EXPECT_EQ(earlier.loss.lambda_mask, 0);
-  EXPECT_EQ(earlier.explain.edge_radius, 0);
   Config config;
   config.train.seed = 7;
   const Config stored = parse_stored_config(to_toml(config), "today's");
   EXPECT_EQ(stored.data.split_seed, 1);
   EXPECT_EQ(stored.loss.false_change_goal, config.loss.false_change_goal);
   EXPECT_EQ(stored.loss.lambda_mask, config.loss.lambda_mask);
-  EXPECT_EQ(stored.explain.edge_radius, 4);
 }
 
 TEST(Config, NamesAreUniqueAndDescribed) {

@@ -270,9 +270,10 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.boolean(
       "average_views", e.average_views,
       "average over the mirrored and turned views that training saw: better masks, slower");
-  list.number("edge_radius", e.edge_radius, 0, 64,
-              "how far the map of a change is fitted to the image's edges, in pixels of size; 0: "
-              "not at all");
+  list.number(
+      "edge_radius", e.edge_radius, 0, 64,
+      "fit maps to the image's edges within so many pixels of size, 4 say: masks more exact, "
+      "but less sure to turn the answer by themselves; 0: not");
   list.choice("generator_precision", e.generator_precision, precision_names(),
               "of the convolutions that make counterfactuals to show or measure; as precision");
 }

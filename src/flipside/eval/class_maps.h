@@ -9,7 +9,7 @@ namespace flipside {
 /// How a method's map is made and becomes a mask.
 struct MapSetting {
   AttributionOptions attribution;
-  Sign sign = Sign::kPositive;                 ///< of attribution methods
+  Sign sign = Sign::kPositive;               ///< of attribution methods
   double smoothing = kSmoothing;             ///< Gaussian sigma in pixels
   int64_t edge_radius = 0;                   ///< of `follow_edges`, after smoothing; 0: not
   double min_area = MaskOptions{}.min_area;  ///< as `MaskOptions::min_area`
@@ -47,7 +47,8 @@ Tensor finished_map(AttributionMethod method, const AttributionMaps& maps, const
 /// The rule from a finished map to its mask.
 MaskOptions finished_mask_options(const MapSetting& setting, double threshold);
 
-/// "layer 2, negative, smoothing 0.6, edges within 4 pixels, regions from 0.15 %": what was chosen of the setting.
+/// "layer 2, negative, smoothing 0.6, edges within 4 pixels, regions from 0.15 %": what was chosen
+/// of the setting.
 std::string describe(AttributionMethod method, const MapSetting& setting);
 
 }  // namespace flipside

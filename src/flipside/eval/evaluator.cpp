@@ -182,9 +182,9 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
   if (!everything_) return;
   faithfulness_.emplace(explainer, judge_);
   // The trivial map gets the same smoothing, clean-up and way to its threshold.
-  const double darkness = tune_threshold(
-      [&](const Tensor& images) { return smooth(darkness_map(images), kSmoothing); }, folder,
-      model_.config.data, options.batch);
+  const double darkness =
+      tune_threshold([&](const Tensor& images) { return smooth(darkness_map(images), kSmoothing); },
+                     folder, model_.config.data, options.batch);
   if (!std::isnan(darkness)) darkness_ = MaskTrial{with_threshold(rule, darkness), MaskMeter()};
 }
 

@@ -70,8 +70,7 @@ void add_pass(const Model& model, const Pass& pass, ImageScores& into) {
   if (!answers.map.defined()) return;
   const Tensor rows = rows_with_masks(pass.batch, model.reference_class);
   if (rows.numel() > 0)
-    into.curve.add(answers.map.index_select(0, rows),
-                   pass.batch.masks.index_select(0, rows));
+    into.curve.add(answers.map.index_select(0, rows), pass.batch.masks.index_select(0, rows));
 }
 
 }  // namespace

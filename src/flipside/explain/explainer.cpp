@@ -114,9 +114,8 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
   if (model_.doubt_rule && effort != Effort::kNoDoubt)
     result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
-  result.saliency =
-      follow_edges(smooth(to_cpu(saliency_map(x, made.counterfactual)), kSmoothing), images,
-                   model_.config.explain.edge_radius);
+  result.saliency = follow_edges(smooth(to_cpu(saliency_map(x, made.counterfactual)), kSmoothing),
+                                 images, model_.config.explain.edge_radius);
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
       saliency_to_mask(on_common_scale(result.saliency, result.predicted), mask_options_) *

@@ -24,9 +24,9 @@ struct Explanation {
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
                                    ///< model's `doubt_rule`; undefined where it has none, and
                                    ///< with `Effort::kNoDoubt`
-  Tensor saliency;  ///< [N,1,H,W] in [0,1]: smoothed, fitted to the edges of the image
-  Tensor mask;                     ///< [N,1,H,W] of 0 and 1; empty where the reference class is
-                                   ///< predicted
+  Tensor saliency;  ///< [N,1,H,W] in [0,1]: smoothed, and fitted to edges if asked for
+  Tensor mask;      ///< [N,1,H,W] of 0 and 1; empty where the reference class is
+                    ///< predicted
 };
 
 /// On which images the work is spent that takes all views (`views_of`): the mean counterfactual to

@@ -16,14 +16,17 @@ Tensor filter_by_windows(const Tensor& guide, const Tensor& map, int64_t radius,
   for (int64_t n = 0; n < map.size(0); ++n)
     for (int64_t y = 0; y < height; ++y)
       for (int64_t x = 0; x < width; ++x) {
-        const int64_t top = std::max<int64_t>(0, y - radius), end = std::min(height, y + radius + 1);
-        const int64_t left = std::max<int64_t>(0, x - radius), right = std::min(width, x + radius + 1);
+        const int64_t top = std::max<int64_t>(0, y - radius),
+                      end = std::min(height, y + radius + 1);
+        const int64_t left = std::max<int64_t>(0, x - radius),
+                      right = std::min(width, x + radius + 1);
         const auto window = [&](const Tensor& of) {
           return of[n][0].slice(0, top, end).slice(1, left, right).to(torch::kFloat64);
         };
         const Tensor I = window(guide), p = window(map);
         const double variance = (I - I.mean()).square().mean().item<double>();
-        const double a = ((I * p).mean() - I.mean() * p.mean()).item<double>() / (variance + epsilon);
+        const double a =
+            ((I * p).mean() - I.mean() * p.mean()).item<double>() / (variance + epsilon);
         const double b = (p.mean() - a * I.mean()).item<double>();
         window(sum).add_(a * I + b);
         sum[n][0].slice(0, top, end).slice(1, left, right).add_(a * I + b);
@@ -35,8 +38,10 @@ Tensor filter_by_windows(const Tensor& guide, const Tensor& map, int64_t radius,
 TEST(GuidedFilter, IsThePapersSumOverWindows) {
   torch::manual_seed(4);
   for (const auto& [height, width, radius, epsilon] :
-       {std::tuple<int64_t, int64_t, int64_t, double>{9, 12, 2, 1e-3}, {7, 5, 4, 0.02},
-        {1, 6, 1, 1e-4}, {5, 1, 9, 1e-2}}) {
+       {std::tuple<int64_t, int64_t, int64_t, double>{9, 12, 2, 1e-3},
+        {7, 5, 4, 0.02},
+        {1, 6, 1, 1e-4},
+        {5, 1, 9, 1e-2}}) {
     const Tensor guide = torch::rand({2, 1, height, width}), map = torch::rand_like(guide);
     const Tensor ours = guided_filter(guide, map, radius, epsilon);
     const Tensor theirs = filter_by_windows(guide, map, radius, epsilon).to(torch::kFloat32);
@@ -83,7 +88,8 @@ TEST(FollowEdges, CutsAMapBackToTheEdgeOfTheImage) {
 TEST(FollowEdges, StaysInRange) {
   torch::manual_seed(6);
   const Tensor images = torch::rand({2, 3, 16, 16});
-  const Tensor fitted = follow_edges((torch::rand({2, 1, 16, 16}) > 0.5).to(torch::kFloat32), images, 3);
+  const Tensor fitted =
+      follow_edges((torch::rand({2, 1, 16, 16}) > 0.5).to(torch::kFloat32), images, 3);
   EXPECT_GE(fitted.min().item<double>(), 0);
   EXPECT_LE(fitted.max().item<double>(), 1);
 }

@@ -162,7 +162,8 @@ TEST(Losses, WhatLiesInTheMaskIsTheChangeWhereItIsStrong) {
     const Tensor ours = leaf(y), theirs = leaf(y);
     (weight * within_mask(x, ours)).sum().backward();
     fixed(std::vector<Tensor>{theirs}).backward();
-    EXPECT_TRUE(torch::allclose(ours.grad(), theirs.grad(), 1e-9, 1e-12)) << size << " and " << cast;
+    EXPECT_TRUE(torch::allclose(ours.grad(), theirs.grad(), 1e-9, 1e-12))
+        << size << " and " << cast;
   }
 }
 
@@ -182,7 +183,8 @@ TEST(Losses, ACastOverTheWholeImageIsNotInTheMask) {
   // One pixel in twenty changes besides: it is seen as without the cast, and alone.
   const Tensor crack = torch::zeros_like(x);
   crack.select(2, 1).select(2, 2).fill_(-0.3);
-  EXPECT_TRUE(torch::allclose(within_mask(x, x + cast + crack), within_mask(x, x + crack), 0, 1e-12));
+  EXPECT_TRUE(
+      torch::allclose(within_mask(x, x + cast + crack), within_mask(x, x + crack), 0, 1e-12));
   EXPECT_NEAR((within_mask(x, x + crack) - x)[0][0][1][2].item<double>(), -0.3, 0.01);
   // A defect that fills four fifths of its image is no cast.
   Tensor large = torch::zeros_like(x);
