@@ -28,7 +28,6 @@ Tensor filter_by_windows(const Tensor& guide, const Tensor& map, int64_t radius,
         const double a =
             ((I * p).mean() - I.mean() * p.mean()).item<double>() / (variance + epsilon);
         const double b = (p.mean() - a * I.mean()).item<double>();
-        window(sum).add_(a * I + b);
         sum[n][0].slice(0, top, end).slice(1, left, right).add_(a * I + b);
         count[n][0].slice(0, top, end).slice(1, left, right).add_(1);
       }

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
@@ -54,10 +56,16 @@ TEST(HalvingConv, AgreesInBfloat16WithFloat32UpToItsRounding) {
                       low.weight.detach().to(at::kFloat).requires_grad_(), low.dy.to(at::kFloat)};
     const auto actual = gradients(low, halving_conv(low.x, low.weight));
     const auto expected = gradients(full, halving_conv_composed(full.x, full.weight));
+    const auto composed = gradients(low, halving_conv_composed(low.x, low.weight));
     for (size_t i = 0; i < 2; ++i) {
-      const double scale = expected[i].abs().max().item<double>();
-      const Tensor error = (actual[i].to(at::kFloat) - expected[i]).abs();
-      EXPECT_LT(error.max().item<double>(), scale / 64) << k.channels << ' ' << i;
+      const auto error = [&](const Tensor& gradient) {
+        return (gradient.to(at::kFloat) - expected[i]).abs().max().item<double>();
+      };
+      double bound = expected[i].abs().max().item<double>() / 64;
+      // libtorch, whose operator makes the weights' gradient of large images, adds up in bfloat16
+      // on processors without it. Nothing can be better than that, and nothing may be worse.
+      if (!has_fast_bfloat16()) bound = std::max(bound, error(composed[i]));
+      EXPECT_LE(error(actual[i]), bound) << k.channels << ' ' << i;
     }
   }
 }
