@@ -11,9 +11,9 @@ namespace F = torch::nn::functional;
 /// between the 10th and the 90th percentile of the change, so zero unless so many share a sign.
 /// [N,C,H,W] -> [N,C,1,1], without gradient.
 Tensor common_change(const Tensor& change) {
-  constexpr int64_t kShare = 10;  // one pixel in ten, rounded, at least one
+  constexpr int64_t kOneIn = 10;  // pixels, rounded, at least one
   const Tensor pixels = change.detach().flatten(/*start_dim=*/2);
-  const int64_t n = pixels.size(2), few = std::max<int64_t>(1, (n + kShare / 2) / kShare);
+  const int64_t n = pixels.size(2), few = std::max<int64_t>(1, (n + kOneIn / 2) / kOneIn);
   const Tensor low = std::get<0>(pixels.kthvalue(few, /*dim=*/2));
   const Tensor high = std::get<0>(pixels.kthvalue(n + 1 - few, /*dim=*/2));
   return (low.clamp_min(0) + high.clamp_max(0)).unsqueeze(-1).unsqueeze(-1);
