@@ -7,7 +7,7 @@
 
 #include "support/program.h"
 
-namespace flipside {
+namespace flipside::attack_test {
 namespace {
 
 using nlohmann::json;
@@ -121,4 +121,4 @@ TEST_F(AttackProgram, RefusesWhatTheModelLacks) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::attack_test

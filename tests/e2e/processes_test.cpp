@@ -11,7 +11,7 @@
 #include "support/group.h"
 #include "support/program.h"
 
-namespace flipside {
+namespace flipside::processes_test {
 namespace {
 
 using nlohmann::json;
@@ -176,4 +176,4 @@ TEST_F(Processes, WrongStartsAreRefusedByAll) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::processes_test

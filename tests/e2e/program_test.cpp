@@ -15,7 +15,7 @@
 #include "support/html_check.h"
 #include "support/program.h"
 
-namespace flipside {
+namespace flipside::program_test {
 namespace {
 
 using nlohmann::json;
@@ -391,4 +391,4 @@ TEST_F(Program, FullDiskEndsWithAMessageAndLosesNothing) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::program_test

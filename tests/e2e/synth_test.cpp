@@ -6,7 +6,7 @@
 
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::synth_test {
 namespace {
 
 /// Exit code of `flipside synth` with these arguments.
@@ -38,4 +38,4 @@ TEST(SynthCommand, EndsWithTwoForWhatItDoesNotKnow) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::synth_test

@@ -11,7 +11,7 @@
 #include "flipside/attack/square.h"
 #include "support/simple_victims.h"
 
-namespace flipside {
+namespace flipside::attacks_test {
 namespace {
 
 /// Images in the middle of the range, so that [0,1] does not bind, of a linear victim.
@@ -258,4 +258,4 @@ TEST(Fab, ProjectsOnThePlaneWithinTheRange) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::attacks_test

@@ -9,7 +9,7 @@
 #include "support/simple_victims.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::suite_test {
 namespace {
 
 double share_defended(const std::vector<int64_t>& answers, const SuiteRecord& record) {
@@ -264,4 +264,4 @@ TEST(Suite, RefusesWrongInput) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::suite_test

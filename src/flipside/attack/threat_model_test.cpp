@@ -7,7 +7,7 @@
 #include "flipside/attack/pgd.h"
 #include "support/simple_victims.h"
 
-namespace flipside {
+namespace flipside::threat_model_test {
 namespace {
 
 Tensor random_images(int64_t count) {
@@ -88,4 +88,4 @@ TEST(ThreatModel, FullRangeAllowsEveryImage) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::threat_model_test

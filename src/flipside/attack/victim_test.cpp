@@ -9,7 +9,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::victim_test {
 namespace {
 
 Tensor labels_of(const std::vector<int64_t>& labels) { return torch::tensor(labels); }
@@ -128,4 +128,4 @@ TEST(Victim, RejectsExactlyAboveTheThreshold) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::victim_test

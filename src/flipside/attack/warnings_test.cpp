@@ -7,7 +7,7 @@
 
 #include "support/simple_victims.h"
 
-namespace flipside {
+namespace flipside::warnings_test {
 namespace {
 
 struct Case {
@@ -117,4 +117,4 @@ TEST(Warnings, ACurveThatRises) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::warnings_test

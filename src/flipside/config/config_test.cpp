@@ -8,7 +8,7 @@
 #include "flipside/config/fields.h"
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::config_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -105,4 +105,4 @@ TEST(Config, NearestNameByEditDistance) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::config_test

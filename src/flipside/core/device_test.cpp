@@ -10,7 +10,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::device_test {
 namespace {
 
 TEST(Device, AutoTakesTheGpuWhereThereIsOne) {
@@ -54,4 +54,4 @@ TEST(PlainOperators, HoldWhileTheyLiveAndNest) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::device_test

@@ -11,7 +11,7 @@
 #include "flipside/core/error.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::file_test {
 namespace {
 
 int files_in(const fs::path& folder) {
@@ -83,4 +83,4 @@ TEST(FolderLock, IsWaitedForUntilItIsGone) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::file_test

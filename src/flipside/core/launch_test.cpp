@@ -6,7 +6,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::launch_test {
 namespace {
 
 using Values = std::map<std::string, std::string>;
@@ -91,4 +91,4 @@ TEST(Launch, WrongNumbersAreRefused) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::launch_test

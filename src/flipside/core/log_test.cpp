@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace flipside {
+namespace flipside::log_test {
 namespace {
 
 TEST(FormatDuration, HoursOnlyWhereThereAreAny) {
@@ -43,4 +43,4 @@ TEST(Progress, RateIsOfWhatWasDoneHere) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::log_test

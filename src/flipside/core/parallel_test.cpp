@@ -4,7 +4,7 @@
 #include <array>
 #include <set>
 
-namespace flipside {
+namespace flipside::parallel_test {
 namespace {
 
 // libtorch's parallel loops are templates: compiled without OpenMP they quietly run in one thread.
@@ -20,4 +20,4 @@ TEST(ParallelFor, UsesEveryThread) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::parallel_test

@@ -11,7 +11,7 @@
 #include "support/group.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::process_group_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -134,4 +134,4 @@ TEST(ProcessGroup, OneThatDoesNotComeIsNamed) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::process_group_test

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <set>
 
-namespace flipside {
+namespace flipside::random_test {
 namespace {
 
 TEST(Rng, SameKeySameNumbers) {
@@ -50,4 +50,4 @@ TEST(Rng, PermutationHoldsEveryIndexOnce) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::random_test

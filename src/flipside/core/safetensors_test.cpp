@@ -8,7 +8,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 
-namespace flipside {
+namespace flipside::safetensors_test {
 namespace {
 
 class Safetensors : public testing::Test {
@@ -197,4 +197,4 @@ TEST_F(Safetensors, WriterNamesWhatItCannotStore) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::safetensors_test

@@ -4,7 +4,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::shard_test {
 namespace {
 
 TEST(Shard, SharesArePartsOfTheWhole) {
@@ -37,4 +37,4 @@ TEST(Shard, IsReadFromText) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::shard_test

@@ -9,7 +9,7 @@
 #include "flipside/data/effect_size.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::check_test {
 namespace {
 
 using ::testing::AllOf;
@@ -228,4 +228,4 @@ TEST(CohensD, EqualsTheFormulaByHand) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::check_test

@@ -263,7 +263,6 @@ ImageFolder thinned(ImageFolder folder, Split split, int64_t most) {
     if (i == 0 || i * k / n != (i - 1) * k / n) chosen.push_back(record);
   }
   records = std::move(chosen);
-  folder.kept[static_cast<int>(split)] = nullptr;
   return folder;
 }
 

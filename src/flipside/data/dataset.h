@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "flipside/config/config.h"
@@ -25,6 +26,11 @@ struct ImageRecord {
   fs::path counterfactual;
   int64_t label = 0;    ///< in [0, K)
   int64_t packed = -1;  ///< row in `ImageFolder::pack`, -1 where the files are to be read
+
+  bool operator==(const ImageRecord& other) const {
+    return std::tie(image, mask, counterfactual, label, packed) ==
+           std::tie(other.image, other.mask, other.counterfactual, other.label, other.packed);
+  }
 };
 
 /// A labelled image: image [3,H,W] in [0,1]; mask [1,H,W] of 0 and 1, undefined where there is
@@ -70,7 +76,8 @@ struct ImageFolder {
   std::vector<ImageRecord> records[3];   ///< by Split, sorted by path
   /// The pixels of a packed data set, whose `root` is its file; null for a folder of files.
   std::shared_ptr<const PackedImages> pack;
-  /// By Split, pictures that `keep_pictures` has read; null where every loader reads its own.
+  /// By Split, pictures that `keep_pictures` has read; null, or of other records than these, where
+  /// every loader reads its own.
   std::shared_ptr<const PictureStore> kept[3];
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }

@@ -9,7 +9,7 @@
 #include "flipside/data/class_names.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::dataset_test {
 namespace {
 
 using ::testing::AllOf;
@@ -258,4 +258,4 @@ TEST(WordsOf, SplitsAtNonLettersAndCamelCase) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::dataset_test

@@ -8,7 +8,7 @@
 
 #include "flipside/core/random.h"
 
-namespace flipside {
+namespace flipside::image_header_test {
 namespace {
 
 using Format = ImageHeader::Format;
@@ -66,4 +66,4 @@ TEST(ReadImageHeader, SurvivesDamagedBytes) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::image_header_test

@@ -9,7 +9,7 @@
 #include "flipside/core/random.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::image_io_test {
 namespace {
 
 using ::testing::AllOf;
@@ -323,4 +323,4 @@ TEST(WriteImage, WritesWhatReadImageReads) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::image_io_test

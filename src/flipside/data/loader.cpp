@@ -227,7 +227,7 @@ namespace {
 std::shared_ptr<const PictureStore> pictures_of(const ImageFolder& folder, Split split,
                                                 const DataConfig& config) {
   const auto& kept = folder.kept[static_cast<int>(split)];
-  return kept && kept->size() == config.size
+  return kept && kept->size() == config.size && kept->is_of(folder.split(split))
              ? kept
              : std::make_shared<const PictureStore>(folder, split, config);
 }

@@ -37,8 +37,8 @@ class TrainLoader {
 };
 
 /// Reads the pictures of a split, if it has any, once for all `EvalLoader`s that this folder and
-/// its copies are given to: for work that goes through them again and again. The records must not
-/// change afterwards. Throws as `EvalLoader` does.
+/// its copies are given to: for work that goes through them again and again. A copy whose records
+/// are others since reads its own. Throws as `EvalLoader` does.
 void keep_pictures(ImageFolder& folder, Split split, const DataConfig& config);
 
 /// Goes through a split once, in order, without augmentation.

@@ -10,7 +10,7 @@
 #include "flipside/data/picture_store.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::loader_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -284,6 +284,11 @@ TEST(EvalLoader, TakesPicturesThatAreKept) {
           ErrorCode::kData,
           [&] { EvalLoader(thinned(copy, Split::kTrain, 2), Split::kTrain, small_config(1), 16); }),
       HasSubstr("no readable image"));
+  ImageFolder swapped = copy;  // as many records, in another order
+  std::swap(swapped.records[0].front(), swapped.records[0].back());
+  EXPECT_THAT(message_of(ErrorCode::kData,
+                         [&] { EvalLoader(swapped, Split::kTrain, small_config(1), 16); }),
+              HasSubstr("no readable image"));
 }
 
 TEST(EvalLoader, HasNoMasksWhereNoImageHas) {
@@ -328,4 +333,4 @@ TEST(ForEachIndex, VisitsEachOnceAndThrowsAgain) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::loader_test

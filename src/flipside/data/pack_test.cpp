@@ -7,7 +7,7 @@
 #include "flipside/data/loader.h"
 #include "support/noise_data.h"
 
-namespace flipside {
+namespace flipside::pack_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -170,4 +170,4 @@ TEST_F(Pack, RefusesTensorsThatDoNotFitOneAnother) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::pack_test

@@ -24,6 +24,8 @@ class PictureStore {
   /// By index into the split's records. The pixels are shared: not to be written to.
   Picture picture(int64_t index) const;
   const ImageRecord& record(int64_t index) const { return records_.at(index); }
+  /// True where these are the records that the pictures were read for.
+  bool is_of(const std::vector<ImageRecord>& records) const { return records == records_; }
   /// The known image without its defect as uint8 [size,size,3]; undefined where there is none.
   Tensor counterfactual(int64_t index) const;
   /// Sizes of the image files before they were stretched, by record; 0 x 0 where an image cannot be

@@ -8,7 +8,7 @@
 #include <set>
 #include <vector>
 
-namespace flipside {
+namespace flipside::transforms_test {
 namespace {
 
 DataConfig still() {
@@ -244,4 +244,4 @@ TEST(TrainingTransform, TintIsAGainPerColour) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::transforms_test

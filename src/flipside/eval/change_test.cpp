@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace flipside {
+namespace flipside::change_test {
 namespace {
 
 FeatureStatistics statistics(const Tensor& rows) {
@@ -126,4 +126,4 @@ TEST(ChangeMeter, DiversityLeavesOutImagesThatStay) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::change_test

@@ -7,11 +7,12 @@
 
 #include "flipside/core/random.h"
 #include "flipside/data/image_io.h"
+#include "flipside/data/loader.h"
 #include "flipside/eval/model_folder.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::comparison_test {
 namespace {
 
 constexpr int kSide = 16;
@@ -90,6 +91,20 @@ TEST_F(ComparisonTest, ChoosesOnValidationMasksAlone) {
     EXPECT_NEAR(result.tuned.iou, result.validation_iou, 1e-3) << to_string(result.method);
 }
 
+TEST_F(ComparisonTest, PicturesThatAreKeptChangeNothing) {
+  const Model model = lively_model({"crack", "intact"}, 1);
+  CompareOptions options = quick();
+  options.limit = 3;
+  options.methods = {AttributionMethod::kDarkness, AttributionMethod::kCounterfactual};
+  ImageFolder folder = scan(model);
+  const Comparison read = compare_methods(model, folder, options);
+  for (const Split split : {Split::kVal, Split::kTest})
+    keep_pictures(folder, split, model.config.data);
+  const Comparison kept = compare_methods(model, folder, options);
+  EXPECT_EQ(kept.images, 3);
+  EXPECT_EQ(to_json(kept), to_json(read));
+}
+
 TEST_F(ComparisonTest, NoSettingThatIsTriedBeatsTheChosenOne) {
   const Model model = lively_model({"crack", "intact"}, 1);
   CompareOptions options = quick();
@@ -163,4 +178,4 @@ TEST_F(ComparisonTest, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::comparison_test

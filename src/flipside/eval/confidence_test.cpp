@@ -7,7 +7,7 @@
 
 #include "flipside/core/random.h"
 
-namespace flipside {
+namespace flipside::confidence_test {
 namespace {
 
 /// Scores with many ties, and answers that are wrong the more often the higher the score.
@@ -108,4 +108,4 @@ TEST(Confidence, TemperatureUndoesOverconfidence) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::confidence_test

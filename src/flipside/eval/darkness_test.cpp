@@ -5,7 +5,7 @@
 #include "flipside/data/image_io.h"
 #include "flipside/eval/evaluator.h"
 
-namespace flipside {
+namespace flipside::darkness_test {
 namespace {
 
 TEST(DarknessMap, IsOpenCVsMedianLessTheGray) {
@@ -36,4 +36,4 @@ TEST(DarknessMap, IsTheDepthBelowTheLocalMedian) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::darkness_test

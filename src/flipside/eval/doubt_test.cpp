@@ -12,7 +12,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::doubt_test {
 namespace {
 
 constexpr int kSide = 16, kPerClass = 8;
@@ -175,4 +175,4 @@ TEST_F(DoubtTest, TheRejectThresholdLetsThePromisedShareThrough) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::doubt_test

@@ -13,7 +13,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::evaluator_test {
 namespace {
 
 constexpr int kSide = 16;
@@ -410,4 +410,4 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::evaluator_test

@@ -9,7 +9,7 @@
 #include "flipside/eval/class_maps.h"
 #include "support/small_model.h"
 
-namespace flipside {
+namespace flipside::faithfulness_test {
 namespace {
 
 constexpr int64_t kImages = 24, kSide = 5, kPixels = kSide * kSide;
@@ -185,4 +185,4 @@ TEST(RandomisationTest, RedrawsFromTheOutputDownAndLeavesTheModelAlone) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::faithfulness_test

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace flipside {
+namespace flipside::flaws_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -126,4 +126,4 @@ TEST(Flaws, PutsTheWorstFirst) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::flaws_test

@@ -9,7 +9,7 @@
 #include "support/noise_data.h"
 #include "support/small_model.h"
 
-namespace flipside {
+namespace flipside::group_evaluation_test {
 namespace {
 
 void expect_close(const Tensor& a, const Tensor& b) {
@@ -82,4 +82,4 @@ TEST(GroupEvaluation, ScoresAndRulesAreThoseOfOneProcess) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::group_evaluation_test

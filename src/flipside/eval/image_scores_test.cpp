@@ -9,7 +9,7 @@
 #include "support/noise_data.h"
 #include "support/small_model.h"
 
-namespace flipside {
+namespace flipside::image_scores_test {
 namespace {
 
 ImageScores scores_of_test_split(const Model& model, const ImageFolder& folder) {
@@ -115,4 +115,4 @@ TEST(Extremes, AgreeWithASlowLoop) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::image_scores_test

@@ -7,7 +7,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/random.h"
 
-namespace flipside {
+namespace flipside::meters_test {
 namespace {
 
 Tensor integers(const std::vector<int64_t>& values) { return torch::tensor(values); }
@@ -255,4 +255,4 @@ TEST(SaliencyCurve, ChoosesTheMiddleOfEquallyGoodThresholds) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::meters_test

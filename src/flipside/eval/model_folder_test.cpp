@@ -6,7 +6,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::model_folder_test {
 namespace {
 
 std::vector<fs::path> files(const std::vector<ImageRecord>& records) {
@@ -44,4 +44,4 @@ TEST(ModelFolder, OtherClassesAreRefused) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::model_folder_test

@@ -8,7 +8,7 @@
 #include "flipside/core/random.h"
 #include "flipside/eval/meters.h"
 
-namespace flipside {
+namespace flipside::robustness_test {
 namespace {
 
 TEST(Intervals, WilsonAgreesWithPublishedValues) {
@@ -92,4 +92,4 @@ TEST(Robustness, WritesTextAndJson) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::robustness_test

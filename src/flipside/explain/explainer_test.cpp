@@ -9,7 +9,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::explainer_test {
 namespace {
 
 Tensor random_images(int64_t count) {
@@ -191,4 +191,4 @@ TEST(Explainer, AnswersSeveralThreadsAtOnce) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::explainer_test

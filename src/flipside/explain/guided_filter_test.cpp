@@ -6,7 +6,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::guided_filter_test {
 namespace {
 
 /// The paper's equations 5, 6 and 8 by loops over every window and pixel.
@@ -94,4 +94,4 @@ TEST(FollowEdges, StaysInRange) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::guided_filter_test

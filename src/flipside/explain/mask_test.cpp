@@ -8,7 +8,7 @@
 #include "flipside/core/error.h"
 #include "flipside/explain/mask_image.h"
 
-namespace flipside {
+namespace flipside::mask_test {
 namespace {
 
 Tensor map_from(std::vector<std::vector<float>> rows) {
@@ -186,4 +186,4 @@ TEST(MaskBoxes, LargestFirst) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::mask_test

@@ -9,7 +9,7 @@
 
 #include "flipside/explain/thinning.h"
 
-namespace flipside {
+namespace flipside::measure_test {
 namespace {
 
 constexpr double kPi = 3.14159265358979;
@@ -243,4 +243,4 @@ TEST(SkeletonLength, IsThatOfTheSmoothedLines) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::measure_test

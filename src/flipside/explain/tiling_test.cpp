@@ -9,7 +9,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::tiling_test {
 namespace {
 
 constexpr int kSide = 16;  // training size of the small models
@@ -280,4 +280,4 @@ TEST(WindowedExplanation, NamesTheClassThatMostDefectWindowsSay) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::tiling_test

@@ -9,7 +9,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::uncertainty_test {
 namespace {
 
 TEST(DoubtScores, AgreeWithASlowLoop) {
@@ -123,4 +123,4 @@ TEST(DoubtCombination, StaysFiniteOnSeparableAndConstantScores) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::uncertainty_test

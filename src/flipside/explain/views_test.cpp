@@ -7,7 +7,7 @@
 #include "flipside/explain/explainer.h"
 #include "support/small_model.h"
 
-namespace flipside {
+namespace flipside::views_test {
 namespace {
 
 Config config_with(bool average, bool flip, bool turn) {
@@ -146,4 +146,4 @@ TEST(Views, EffortOnDefectsAloneLeavesTheOthersWithOneView) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::views_test

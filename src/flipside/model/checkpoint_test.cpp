@@ -8,7 +8,7 @@
 #include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
 
-namespace flipside {
+namespace flipside::checkpoint_test {
 namespace {
 
 Config small_config(ModelKind kind = ModelKind::kCounterfactual) {
@@ -218,4 +218,4 @@ TEST(MakeModel, RefusesOneClassAndAReferenceThatIsNone) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::checkpoint_test

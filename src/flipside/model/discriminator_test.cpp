@@ -7,7 +7,7 @@
 #include "flipside/core/error.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::discriminator_test {
 namespace {
 
 ModelConfig small_config() {
@@ -69,4 +69,4 @@ TEST(Discriminator, ProbabilitiesByHand) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::discriminator_test

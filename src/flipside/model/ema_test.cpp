@@ -4,7 +4,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::ema_test {
 namespace {
 
 void fill(torch::nn::Module& module, double value) {
@@ -58,4 +58,4 @@ TEST(Ema, RefusesTheStateOfAnotherModule) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::ema_test

@@ -6,7 +6,7 @@
 #include "flipside/model/model.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::generator_test {
 namespace {
 
 Config small_config(GeneratorOutput output = GeneratorOutput::kResidualAttention) {
@@ -185,4 +185,4 @@ TEST(Precision, BFloat16GivesNearlyTheSameAnswersAndGradients) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::generator_test

@@ -4,7 +4,7 @@
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::group_norm_act_test {
 namespace {
 
 struct Case {
@@ -224,4 +224,4 @@ TEST(GroupNormAct, OtherDtypesAndWidthsGoTheComposedWay) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::group_norm_act_test

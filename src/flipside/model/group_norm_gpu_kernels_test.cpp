@@ -8,7 +8,7 @@
 #include "flipside/model/group_norm_gpu_kernels.cu"
 #undef gpu
 
-namespace flipside {
+namespace flipside::group_norm_gpu_kernels_test {
 namespace {
 
 using gpu_on_cpu::NormCall;
@@ -103,4 +103,4 @@ TEST(GroupNormKernels, LeaveTheInputsGradientAloneWhereNobodyAsks) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::group_norm_gpu_kernels_test

@@ -6,7 +6,7 @@
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::halving_conv_test {
 namespace {
 
 struct Case {
@@ -124,4 +124,4 @@ TEST(Convolve, HalvesAlikeOnEveryKindOfProcessor) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::halving_conv_test

@@ -3,7 +3,7 @@
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::image_conv_test {
 namespace {
 
 struct Case {
@@ -139,4 +139,4 @@ TEST(ImageConv, TakesAnyLayoutAndOtherWidths) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::image_conv_test

@@ -5,7 +5,7 @@
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::residual_output_test {
 namespace {
 
 struct Inputs {
@@ -92,4 +92,4 @@ TEST(AddAttendedChange, HasSecondDerivatives) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::residual_output_test

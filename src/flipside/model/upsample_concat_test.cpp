@@ -3,7 +3,7 @@
 #include "flipside/model/blocks.h"
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::upsample_concat_test {
 namespace {
 
 struct Case {
@@ -113,4 +113,4 @@ TEST(UpsampleConcat, RefusesASkipOfAnotherSize) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::upsample_concat_test

@@ -5,7 +5,7 @@
 #include "flipside/model/blocks.h"
 #include "flipside/model/winograd_kernels.h"
 
-namespace flipside {
+namespace flipside::winograd_conv_test {
 namespace {
 
 using kernels::Seen;
@@ -258,4 +258,4 @@ TEST(WinogradKernels, MultiplyMatricesOfAllShapes) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::winograd_conv_test

@@ -9,7 +9,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::attribution_files_test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -65,4 +65,4 @@ TEST(AttributeFiles, TakesAGivenThreshold) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::attribution_files_test

@@ -15,7 +15,7 @@
 #include "support/noise_data.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::benchmark_test {
 namespace {
 
 using ::testing::ContainsRegex;
@@ -304,4 +304,4 @@ TEST_F(BenchmarkTest, ComparesTheMapsOfTheChosenMethods) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::benchmark_test

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace flipside {
+namespace flipside::defect_table_test {
 namespace {
 
 Defect example_defect() {
@@ -42,4 +42,4 @@ TEST(DefectTable, QuotesWhatWouldBreakALine) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::defect_table_test

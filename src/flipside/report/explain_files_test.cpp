@@ -14,7 +14,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::explain_files_test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -223,4 +223,4 @@ TEST(DrawExplanation, AddsTheEnlargedChangeToTheOriginal) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::explain_files_test

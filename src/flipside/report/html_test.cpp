@@ -7,7 +7,7 @@
 #include "flipside/core/error.h"
 #include "support/html_check.h"
 
-namespace flipside {
+namespace flipside::html_test {
 namespace {
 
 TEST(Escaped, ReplacesWhatMeansSomethingInMarkup) {
@@ -55,4 +55,4 @@ TEST(HtmlWriter, WritesElementsTablesAndPictures) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::html_test

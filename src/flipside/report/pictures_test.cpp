@@ -6,7 +6,7 @@
 
 #include "flipside/core/error.h"
 
-namespace flipside {
+namespace flipside::pictures_test {
 namespace {
 
 bool equal(const cv::Mat& a, const cv::Mat& b) {
@@ -68,4 +68,4 @@ TEST(PictureGrid, CutsTextThatIsTooLong) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::pictures_test

@@ -7,7 +7,7 @@
 #include "flipside/core/error.h"
 #include "support/html_check.h"
 
-namespace flipside {
+namespace flipside::plots_test {
 namespace {
 
 int count(const std::string& text, const std::string& part) {
@@ -69,4 +69,4 @@ TEST(PlotSvg, RefusesListsOfDifferentLength) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::plots_test

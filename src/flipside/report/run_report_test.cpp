@@ -14,7 +14,7 @@
 #include "support/noise_data.h"
 #include "support/small_model.h"
 
-namespace flipside {
+namespace flipside::run_report_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -227,4 +227,4 @@ TEST(ReportCommand, IsWhatAShellTakes) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::run_report_test

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace flipside {
+namespace flipside::validation_test {
 namespace {
 
 Results measured(double false_marks) {
@@ -42,4 +42,4 @@ TEST(ValidationScores, YardsticksHaveTheirOwn) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::validation_test

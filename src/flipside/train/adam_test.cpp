@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace flipside {
+namespace flipside::adam_test {
 namespace {
 
 /// Two equal small networks, one stepped by ours and one by libtorch's AdamW.
@@ -59,4 +59,4 @@ TEST(Adam, StateRoundTripContinuesBitwise) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::adam_test

@@ -7,7 +7,7 @@
 #include "flipside/core/random.h"
 #include "support/group.h"
 
-namespace flipside {
+namespace flipside::gradient_sync_test {
 namespace {
 
 struct Layers {
@@ -120,4 +120,4 @@ TEST(GradientSync, FrozenWeightsAndOtherBackwardPassesAreLeftAlone) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::gradient_sync_test

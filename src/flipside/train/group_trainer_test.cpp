@@ -11,7 +11,7 @@
 #include "support/square_batches.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::group_trainer_test {
 namespace {
 
 // Sums of float32 numbers in another order, against the largest gradient of a network.
@@ -221,4 +221,4 @@ TEST(GroupTrainer, ABatchTooSmallForTheProcessesIsRefused) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::group_trainer_test

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace flipside {
+namespace flipside::identity_control_test {
 namespace {
 
 const Tensor kYes = torch::ones({}, torch::kDouble), kNo = torch::zeros({}, torch::kDouble);
@@ -92,4 +92,4 @@ TEST(IdentityControl, GoesOnFromItsState) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::identity_control_test

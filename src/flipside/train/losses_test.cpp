@@ -7,7 +7,7 @@
 
 #include "support/gradcheck.h"
 
-namespace flipside {
+namespace flipside::losses_test {
 namespace {
 
 const AdversarialForm kPaper{FakeHead::kSoftmax, AdversarialLoss::kCrossEntropy};
@@ -206,4 +206,4 @@ TEST(Losses, EveryPixelGradientAgreesWithDifferences) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::losses_test

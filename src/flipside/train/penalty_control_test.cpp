@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace flipside {
+namespace flipside::penalty_control_test {
 namespace {
 
 const Tensor kYes = torch::ones({}, torch::kDouble), kNo = torch::zeros({}, torch::kDouble);
@@ -77,4 +77,4 @@ TEST(PenaltyControl, GoesOnFromItsState) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::penalty_control_test

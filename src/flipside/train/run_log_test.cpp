@@ -7,7 +7,7 @@
 
 #include "flipside/core/file.h"
 
-namespace flipside {
+namespace flipside::run_log_test {
 namespace {
 
 TEST(RunLog, RewindDropsLaterAndBrokenLines) {
@@ -45,4 +45,4 @@ TEST(RunLog, ReadsWhatItWroteAndPassesOverBrokenLines) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::run_log_test

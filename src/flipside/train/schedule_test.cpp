@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace flipside {
+namespace flipside::schedule_test {
 namespace {
 
 TrainConfig hundred_steps() {
@@ -84,4 +84,4 @@ TEST(Schedule, StepsAfterwardsRiseAndFallAnew) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::schedule_test

@@ -6,7 +6,7 @@
 #include "support/live_memory.h"
 #include "support/square_batches.h"
 
-namespace flipside {
+namespace flipside::trainer_test {
 namespace {
 
 std::unique_ptr<Trainer> make(const Config& config) {
@@ -323,4 +323,4 @@ TEST(Trainer, NonFiniteLossIsAnErrorThatNamesTheRemedy) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::trainer_test

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace flipside::synth {
+namespace flipside::synth::paint_test {
 namespace {
 
 TEST(Paint, StrokeCoverageByHand) {
@@ -99,4 +99,4 @@ TEST(Paint, LayersByHand) {
 }
 
 }  // namespace
-}  // namespace flipside::synth
+}  // namespace flipside::synth::paint_test

@@ -6,7 +6,7 @@
 
 #include "flipside/data/synth/synth.h"
 
-namespace flipside::synth {
+namespace flipside::synth::scenes_test {
 namespace {
 
 struct Maker {
@@ -116,4 +116,4 @@ TEST_P(Scenes, DarknessAloneDoesNotFindTheDefect) {
 }
 
 }  // namespace
-}  // namespace flipside::synth
+}  // namespace flipside::synth::scenes_test

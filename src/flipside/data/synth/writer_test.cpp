@@ -11,7 +11,7 @@
 #include "flipside/data/synth/synth.h"
 #include "support/temp_folder.h"
 
-namespace flipside::synth {
+namespace flipside::synth::writer_test {
 namespace {
 
 using testing::HasSubstr;
@@ -176,4 +176,4 @@ TEST(SynthWriter, ReportsAFailureFromAnyThread) {
 }
 
 }  // namespace
-}  // namespace flipside::synth
+}  // namespace flipside::synth::writer_test

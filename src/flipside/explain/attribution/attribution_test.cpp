@@ -7,7 +7,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::attribution_test {
 namespace {
 
 AttributionOptions quick() {
@@ -122,4 +122,4 @@ TEST(RelativeMap, DividesEachMapByItsMaximum) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::attribution_test

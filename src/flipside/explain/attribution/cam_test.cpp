@@ -7,7 +7,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::cam_test {
 namespace {
 
 struct Level {
@@ -124,4 +124,4 @@ TEST(LevelGradient, WorksWithFrozenWeights) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::cam_test

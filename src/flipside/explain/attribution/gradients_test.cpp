@@ -7,7 +7,7 @@
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::gradients_test {
 namespace {
 
 constexpr int64_t kImages = 3, kSide = 8;
@@ -83,4 +83,4 @@ TEST(Gradients, RefuseNoSteps) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::gradients_test

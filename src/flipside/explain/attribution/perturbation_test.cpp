@@ -6,7 +6,7 @@
 #include "support/linear_scorer.h"
 #include "support/temp_folder.h"
 
-namespace flipside {
+namespace flipside::perturbation_test {
 namespace {
 
 constexpr int64_t kImages = 2, kSide = 8;
@@ -127,4 +127,4 @@ TEST(Rise, RefusesOptionsOutOfRange) {
 }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::perturbation_test

@@ -10,7 +10,7 @@
 #include "flipside/train/trainer.h"
 #include "support/attacked_training.h"
 
-namespace flipside {
+namespace flipside::step_graph_test {
 namespace {
 
 constexpr int kSteps = 10;
@@ -209,4 +209,4 @@ INSTANTIATE_TEST_SUITE_P(Trainers, EveryKind,
 TEST(StepGraph, IsRefusedWithoutCuda) { EXPECT_THROW(StepGraph(at::kCPU), Error); }
 
 }  // namespace
-}  // namespace flipside
+}  // namespace flipside::step_graph_test
