@@ -270,6 +270,9 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.boolean(
       "average_views", e.average_views,
       "average over the mirrored and turned views that training saw: better masks, slower");
+  list.boolean("second_pass", e.second_pass,
+               "go over the marked change once more where the discriminator does not yet see the "
+               "target class, and keep it where it then does");
   list.number(
       "edge_radius", e.edge_radius, 0, 64,
       "fit maps to the image's edges within so many pixels of size, 4 say: masks more exact, "

@@ -100,27 +100,67 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   const Tensor chosen = effort == Effort::kDefects
                             ? probs.argmax(/*dim=*/1) != model_.reference_class
                             : torch::ones_like(target, torch::kBool);
-  const GeneratorResult made = generate(x, target, chosen & (target == model_.reference_class));
-  const Tensor counterfactual_logits = discriminator->forward(made.counterfactual);
+  const Tensor averaged = chosen & (target == model_.reference_class);
 
   Explanation result;
   result.probs = to_cpu(probs);
   result.fakeness = to_cpu(fakeness(logits, head));
   result.predicted = result.probs.argmax(/*dim=*/1);
+  const GeneratorResult made = generate(x, target, averaged);
+  const Outcome outcome =
+      gone_over(outcome_of(x, made.counterfactual), x, target, averaged, result.predicted);
   result.head_probs = to_cpu(made.class_logits.softmax(/*dim=*/1));
   result.target = target.cpu();
-  result.counterfactual = to_cpu(made.counterfactual);
-  result.counterfactual_probs = to_cpu(class_probs(counterfactual_logits));
-  result.counterfactual_fakeness = to_cpu(fakeness(counterfactual_logits, head));
+  result.counterfactual = to_cpu(outcome.counterfactual);
+  result.counterfactual_probs = to_cpu(class_probs(outcome.logits));
+  result.counterfactual_fakeness = to_cpu(fakeness(outcome.logits, head));
   if (model_.doubt_rule && effort != Effort::kNoDoubt)
     result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
-  result.saliency = follow_edges(smooth(to_cpu(saliency_map(x, made.counterfactual)), kSmoothing),
-                                 images, model_.config.explain.edge_radius);
+  result.saliency = outcome.saliency;
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
       saliency_to_mask(on_common_scale(result.saliency, result.predicted), mask_options_) *
       is_defect;
   return result;
+}
+
+Explainer::Outcome Explainer::outcome_of(const Tensor& x, const Tensor& counterfactual) const {
+  Discriminator discriminator = model_.discriminator;
+  const Tensor map = smooth(to_cpu(saliency_map(x, counterfactual)), kSmoothing);
+  return {counterfactual, discriminator->forward(counterfactual),
+          follow_edges(map, x, model_.config.explain.edge_radius)};
+}
+
+Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, const Tensor& target,
+                                        const Tensor& averaged, const Tensor& predicted) const {
+  const double threshold = model_.thresholds.label_free;
+  if (!model_.config.explain.second_pass || !std::isfinite(threshold)) return first;
+  const auto not_convinced = [](const Tensor& logits, const Tensor& targets) {
+    return class_probs(logits).argmax(/*dim=*/1) != targets;
+  };
+  const Tensor rows = not_convinced(first.logits, target).nonzero().flatten();
+  if (rows.size(0) == 0) return first;
+  const auto chosen = [&rows](const Tensor& of_all) { return of_all.index_select(0, rows); };
+
+  const Tensor towards = target.cpu();
+  const Tensor defects = torch::where(towards == model_.reference_class, predicted, towards);
+  const Tensor marked = on_common_scale(first.saliency, defects) /
+                            options_at(threshold, /*sensitivity=*/1.0).threshold -
+                        1;
+  const Tensor before = chosen(first.counterfactual).contiguous(kChannelsLast);
+  const Tensor after = generate(before, chosen(target), chosen(averaged)).counterfactual;
+  const Outcome second =
+      outcome_of(chosen(x), torch::lerp(before, after, chosen(marked.clamp(0, 1).to(x.device()))));
+
+  const Tensor helped =
+      not_convinced(second.logits, chosen(target)).logical_not().nonzero().flatten();
+  const auto replaced = [&](const Tensor& all, const Tensor& again) {
+    const Tensor kept = helped.to(all.device());
+    return all.index_copy(0, rows.to(all.device()).index_select(0, kept),
+                          again.index_select(0, kept));
+  };
+  return {replaced(first.counterfactual, second.counterfactual),
+          replaced(first.logits, second.logits), replaced(first.saliency, second.saliency)};
 }
 
 GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target,

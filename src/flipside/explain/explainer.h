@@ -18,7 +18,8 @@ struct Explanation {
   Tensor head_probs;               ///< [N,K] by the generator's head
   Tensor target;                   ///< [N] int64, class of the counterfactual
   Tensor counterfactual;           ///< [N,3,H,W] in [0,1]; to the reference class the mean over
-                                   ///< `views_of`
+                                   ///< `views_of`; gone over again where `explain.second_pass`
+                                   ///< helps
   Tensor counterfactual_probs;     ///< [N,K] by D
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
@@ -72,7 +73,17 @@ class Explainer {
   int64_t class_index(const std::string& name) const;
 
  private:
+  /// Counterfactuals [N,3,H,W], D's logits of them, and their finished maps [N,1,H,W].
+  struct Outcome {
+    Tensor counterfactual, logits, saliency;
+  };
   Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
+  Outcome outcome_of(const Tensor& x, const Tensor& counterfactual) const;
+  /// Those in which D sees another class than the `target`, gone over a second time: what G changes
+  /// in them is taken over in full where the map reaches twice the threshold of the mask, not at
+  /// all below the threshold. Kept where D sees the target then (docs/equations.md, "Masks").
+  Outcome gone_over(const Outcome& first, const Tensor& x, const Tensor& target,
+                    const Tensor& averaged, const Tensor& predicted) const;
   /// Counterfactuals and class logits of x [N,3,H,W] with targets [N]. The images `averaged` [N] of
   /// type bool, which go to the reference class, get the mean over all views: there is one way to
   /// take a defect out. Of the many ways to put one in, the mean is none.

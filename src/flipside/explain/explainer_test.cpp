@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
 
 #include "flipside/explain/guided_filter.h"
@@ -64,9 +65,103 @@ TEST(Explainer, FitsTheMapAndNothingElseToEdgesWhereAsked) {
   EXPECT_FALSE(torch::allclose(fitted.saliency, plain.saliency, 0, 0.01));
 }
 
+/// What the second pass makes of one counterfactual, by definition.
+Tensor gone_over(const Model& once, const Tensor& counterfactual, const Tensor& saliency,
+                 double threshold, int64_t target) {
+  const Tensor after =
+      Explainer(once)
+          .explain(counterfactual.unsqueeze(0), torch::full({1}, target, torch::kInt64))
+          .counterfactual[0];
+  const Tensor result = counterfactual.clone();
+  for (int64_t y = 0; y < result.size(1); ++y)
+    for (int64_t x = 0; x < result.size(2); ++x) {
+      const double marked = saliency[0][y][x].item<double>() / threshold - 1;
+      for (int64_t c = 0; c < 3; ++c)
+        result[c][y][x] += std::clamp(marked, 0.0, 1.0) * (after[c][y][x] - result[c][y][x]);
+    }
+  return result;
+}
+
+/// Moves D's border between the two classes to where the image whose second pass gains most is
+/// "bad" after it and not yet before.
+void move_border(Model& once, const Tensor& images, double threshold) {
+  torch::NoGradGuard no_grad;
+  const Tensor towards = torch::zeros({images.size(0)}, torch::kInt64);
+  const Explanation first = Explainer(once).explain(images, towards);
+  const auto margin = [&](const Tensor& image) {
+    const Tensor logits = once.discriminator->forward(image.unsqueeze(0))[0];
+    return (logits[0] - logits[1]).item<float>();
+  };
+  float most = 0, middle = 0;
+  for (int64_t i = 0; i < images.size(0); ++i) {
+    const Tensor over =
+        gone_over(once, first.counterfactual[i], first.saliency[i], threshold, /*target=*/0);
+    const float before = margin(first.counterfactual[i]), after = margin(over);
+    if (after - before <= most) continue;
+    most = after - before;
+    middle = (before + after) / 2;
+  }
+  once.discriminator->named_parameters()["head.bias"][0] -= middle;
+}
+
+TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
+  const int64_t count = 24;
+  const Tensor images = random_images(count);
+  Model once = lively_model({"bad", "good"}, 1);
+  once.thresholds.label_free = 0.25;
+  once.thresholds.by_class = {0.2, kUndefined};
+  move_border(once, images, 0.2);
+  Model twice = once;
+  twice.config.explain.second_pass = true;
+  const auto class_of = [&](const Tensor& image) {
+    return Explainer(once).explain(image.unsqueeze(0)).predicted.item<int64_t>();
+  };
+  int convinced = 0, helped = 0, not_helped = 0;
+  for (const int64_t target : {0, 1}) {
+    const Tensor targets = torch::full({count}, target, torch::kInt64);
+    const Explanation first = Explainer(once).explain(images, targets);
+    // The mask's sensitivity is no matter of the counterfactual.
+    const Explanation second = Explainer(twice, /*sensitivity=*/2).explain(images, targets);
+    EXPECT_TRUE(torch::equal(second.predicted, first.predicted));
+    for (int64_t i = 0; i < count; ++i) {
+      // Towards "bad" that class decides, towards "good" the one that D sees.
+      const bool is_bad = target == 0 || first.predicted[i].item<int64_t>() == 0;
+      Tensor expected = first.counterfactual[i];
+      if (class_of(expected) == target) {
+        ++convinced;
+      } else {
+        const Tensor over =
+            gone_over(once, expected, first.saliency[i], is_bad ? 0.2 : 0.25, target);
+        const bool turns = class_of(over) == target;
+        ++(turns ? helped : not_helped);
+        if (turns) expected = over;
+      }
+      EXPECT_TRUE(torch::allclose(second.counterfactual[i], expected, 0, 1e-5));
+      EXPECT_EQ(second.counterfactual_probs[i].argmax().item<int64_t>(), class_of(expected));
+      const Tensor change =
+          smooth((expected - images[i]).abs().mean(0).view({1, 1, 16, 16}), kSmoothing);
+      EXPECT_TRUE(torch::allclose(second.saliency[i], change[0], 0, 1e-5));
+    }
+  }
+  EXPECT_GT(convinced, 0);
+  EXPECT_GT(helped, 0);
+  EXPECT_GT(not_helped, 0);
+}
+
+TEST(Explainer, WithoutAThresholdThereIsNoSecondPass) {
+  Model model = lively_model({"bad", "good"}, 1);
+  const Tensor images = random_images(8);
+  const Explanation first = Explainer(model).explain(images);
+  model.config.explain.second_pass = true;
+  const Explanation second = Explainer(model).explain(images);
+  EXPECT_TRUE(torch::equal(second.counterfactual, first.counterfactual));
+}
+
 TEST(Explainer, HalfPrecisionChangesThePicturesALittleAndNoAnswer) {
   Model model = lively_model({"bad", "good"}, 1);
   model.config.explain.average_views = true;
+  model.config.explain.second_pass = true;
+  model.thresholds.label_free = 0.1;
   const Tensor images = random_images(8);
   const Explanation full = Explainer(model).explain(images);
   model.config.explain.generator_precision = Precision::kBFloat16;
