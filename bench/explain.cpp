@@ -17,6 +17,7 @@ void explain(benchmark::State& state, bool average_views, Precision precision) {
   Model model = bench_model(size, batch, Precision::kFloat32);
   model.config.explain.average_views = average_views;
   model.config.explain.generator_precision = precision;
+  model.freeze();  // as a loaded one is
   const Explainer explainer(model);
   const Tensor images = random_batch(size, batch).images;
   // The dear case, whatever the untrained model predicts: other targets are never averaged.

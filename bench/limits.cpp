@@ -80,7 +80,9 @@ void print_step(int64_t size, int64_t batch, Precision precision, double peak) {
 }
 
 void print_explanation(int64_t size, int64_t batch, double peak) {
-  const Explainer explainer(bench_model(size, batch, Precision::kFloat32));
+  Model model = bench_model(size, batch, Precision::kFloat32);
+  model.freeze();  // as a loaded one is
+  const Explainer explainer(model);
   const Tensor images = random_batch(size, batch).images;
   const auto explain = [&] { explainer.explain(images); };
   explain();

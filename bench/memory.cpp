@@ -34,7 +34,9 @@ void print_memory(int64_t size) {
     CounterfactualTrainer trainer(bench_model(size, kStepBatch, Precision::kFloat32));
     watch("steps", kSteps, 1, [&] { trainer.step(random_batch(size, kStepBatch)); });
   }
-  const Explainer explainer(bench_model(size, kExplainBatch, Precision::kFloat32));
+  Model model = bench_model(size, kExplainBatch, Precision::kFloat32);
+  model.freeze();  // as a loaded one is
+  const Explainer explainer(model);
   watch("images", kImages / kExplainBatch, kExplainBatch,
         [&] { explainer.explain(random_batch(size, kExplainBatch).images); });
 }

@@ -47,9 +47,11 @@ bool is_own_convolution(const std::string& name) {
 double arithmetic_of(const at::RecordFunction& function) {
   const std::string name = function.name();
   const auto inputs = function.inputs();
-  if (name == "aten::convolution") {
+  if (name == "aten::convolution" || name == "aten::mkldnn_convolution") {
     const Tensor x = inputs[0].toTensor(), weight = inputs[1].toTensor();
-    const auto stride = inputs[3].toIntVector(), padding = inputs[4].toIntVector();
+    // Stride and padding follow, in the one order or the other.
+    const size_t strides = name == "aten::convolution" ? 3 : 4, paddings = 7 - strides;
+    const auto stride = inputs[strides].toIntVector(), padding = inputs[paddings].toIntVector();
     // One number may stand for both directions.
     const auto at = [](const std::vector<int64_t>& list, size_t i) {
       return list[std::min(i, list.size() - 1)];

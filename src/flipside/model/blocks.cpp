@@ -24,7 +24,7 @@ bool is_half(Precision precision, at::Device device) {
 
 /// Whether `halving_conv` does what `layer` does, and is the faster way: measured from 24 channels
 /// on, in bfloat16.
-bool prefers_halving_conv(const torch::nn::Conv2dImpl& layer) {
+bool prefers_halving_conv(const ConvImpl& layer) {
   return (*layer.options.stride())[0] == 2 && !layer.bias.defined() && layer.weight.size(1) > 16 &&
          activation_type == at::kBFloat16 && takes_fused_nodes(layer.weight.device()) &&
          has_bfloat16_tiles();
@@ -39,10 +39,22 @@ bool prefers_onednn(const Tensor& x) {
 
 }  // namespace
 
-torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
+Tensor ConvImpl::kept_weights() {
+  const std::lock_guard lock(mutex_);
+  const int64_t version = weight._version();
+  const bool current =
+      source_.defined() && source_.data_ptr() == weight.data_ptr() && version_ == version;
+  if (!current) {
+    kept_ = winograd_weights(weight);
+    source_ = weight.detach();
+    version_ = version;
+  }
+  return kept_;
+}
+
+Conv make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
   const int64_t padding = (kernel - 1) / 2;
-  return torch::nn::Conv2d(
-      torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(bias));
+  return Conv(torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(bias));
 }
 
 ActivationType::ActivationType(at::ScalarType type) : before_(activation_type) {
@@ -58,12 +70,14 @@ at::ScalarType activation_type_for(const Tensor& x) {
   return activation_type == at::kFloat ? x.scalar_type() : activation_type;
 }
 
-Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x) {
+Tensor convolve(Conv& layer, const Tensor& x) {
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
   if (activation_type == at::kFloat) {
     const bool is_plain = !layer->bias.defined();
-    if (is_plain && prefers_winograd(x, layer->weight)) return winograd_conv(x, layer->weight);
+    const bool keeps = layer->is_frozen();
+    if (is_plain && prefers_winograd(x, layer->weight, keeps))
+      return winograd_conv(x, layer->weight, keeps ? layer->kept_weights() : Tensor());
     if (!prefers_onednn(x)) return layer(x);
     return at::mkldnn_convolution(x, layer->weight, layer->bias, {padding, padding},
                                   *options.stride(), /*dilation=*/{1, 1}, /*groups=*/1);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -64,13 +65,17 @@ Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
 /// with C a multiple of 8 (3x3: of 16) and O one of 16, one custom autograd node; results differ
 /// from the sum's in the last digits and, by weights' gradients, with the number of threads.
 /// Elsewhere, and for second derivatives, libtorch's convolution. Throws `c10::Error` for other
-/// kernels, and for odd sizes that cannot be halved.
-Tensor winograd_conv(const Tensor& x, const Tensor& weight);
+/// kernels, and for odd sizes that cannot be halved. `kept`: what `winograd_weights` gave for
+/// `weight`, for who convolves by the same weights again and again.
+Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept = {});
+/// `weight` as `winograd_conv` multiplies it, 25/4 or 36/9 times its numbers; undefined for one
+/// that it leaves to libtorch.
+Tensor winograd_weights(const Tensor& weight);
 /// The same by libtorch alone: the oracle of the tests, and the path for everything else.
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);
 /// Whether `winograd_conv` knows a kernel of these sides and is the faster way: measured from 2048
-/// output pixels on, on processors with AVX2.
-bool prefers_winograd(const Tensor& x, const Tensor& weight);
+/// output pixels on, or from 64 on where its weights are kept, on processors with AVX2.
+bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps = false);
 
 /// The generator's output with attention: `image` [N,3,H,W] and `raw` [N,4,H,W] give
 /// clamp(image + attention * tanh(raw_0..2), 0, 1) and attention [N,1,H,W] = sigmoid(raw_3). On the
@@ -85,9 +90,24 @@ constexpr double kSlope = 0.1;
 /// Groups of a normalisation over `channels`: 8 channels each.
 inline int64_t norm_groups(int64_t channels) { return std::max<int64_t>(1, channels / 8); }
 
+/// libtorch's layer. While its weights are frozen (`requires_grad` is off), as those of a loaded
+/// model are, it keeps them as `winograd_conv` multiplies them.
+class ConvImpl : public torch::nn::Conv2dImpl {
+ public:
+  using torch::nn::Conv2dImpl::Conv2dImpl;
+  bool is_frozen() const { return !weight.requires_grad(); }
+  /// `winograd_weights(weight)`, made again where the weights have changed since. Thread-safe.
+  Tensor kept_weights();
+
+ private:
+  std::mutex mutex_;
+  Tensor kept_, source_;  // source_ shares its numbers with `weight` as it was
+  int64_t version_ = -1;  // of `weight` then
+};
+TORCH_MODULE(Conv);
+
 /// A convolution that keeps the size (stride 1, odd kernel) or halves it (kernel 4, stride 2).
-torch::nn::Conv2d make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
-                            bool bias = false);
+Conv make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, bool bias = false);
 
 /// While it lives, the networks of this thread convolve in `type` and keep their activations in it:
 /// float32, which is the default, or bfloat16, which takes half of the memory traffic and, on
@@ -111,7 +131,7 @@ class ActivationType {
 at::ScalarType activation_type_for(const Tensor& x);
 
 /// `layer` of `make_conv` applied to `x` in this thread's activation type.
-Tensor convolve(torch::nn::Conv2d& layer, const Tensor& x);
+Tensor convolve(Conv& layer, const Tensor& x);
 
 /// Lays every convolution's weights out channels_last, as the activations are.
 void to_channels_last(torch::nn::Module& module);
@@ -150,7 +170,7 @@ class ConvBlockImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x, const Tensor& target = {});
 
  private:
-  torch::nn::Conv2d conv_;
+  Conv conv_;
   NormAct norm_;
 };
 TORCH_MODULE(ConvBlock);
@@ -163,7 +183,7 @@ class ResidualBlockImpl : public torch::nn::Module {
 
  private:
   ConvBlock first_;
-  torch::nn::Conv2d second_;
+  Conv second_;
   NormAct norm_;
 };
 TORCH_MODULE(ResidualBlock);
@@ -190,7 +210,7 @@ class UpBlockImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x, const Tensor& skip, const Tensor& target);
 
  private:
-  torch::nn::Conv2d project_;
+  Conv project_;
   ConvBlock merge_;
 };
 TORCH_MODULE(UpBlock);
@@ -203,12 +223,12 @@ class DecoderImpl : public torch::nn::Module {
   /// `features` as `Encoder` gives them -> [N,outputs,H,W] float32.
   Tensor forward(const std::vector<Tensor>& features, const Tensor& target = {});
   /// The last layer, for its owner to initialise.
-  torch::nn::Conv2d& output() { return output_; }
+  Conv& output() { return output_; }
 
  private:
   ConvBlock entry_;
   std::vector<UpBlock> levels_;  // from the lowest resolution up
-  torch::nn::Conv2d output_;
+  Conv output_;
 };
 TORCH_MODULE(Decoder);
 

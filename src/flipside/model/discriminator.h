@@ -36,7 +36,7 @@ class DiscriminatorImpl : public torch::nn::Module {
   Tensor pooled(const Tensor& x, std::vector<Tensor>* activations);
 
   int64_t stride_;
-  torch::nn::Conv2d stem_;
+  Conv stem_;
   std::vector<ConvBlock> levels_;
   ConvBlock last_;
   torch::nn::Linear head_;

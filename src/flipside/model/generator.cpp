@@ -15,7 +15,7 @@ int64_t raw_channels(GeneratorOutput output) {
 }
 
 /// Starts a residual output near no change at all.
-void start_at_identity(torch::nn::Conv2d& layer, GeneratorOutput output) {
+void start_at_identity(Conv& layer, GeneratorOutput output) {
   if (output == GeneratorOutput::kDirect) return;
   torch::NoGradGuard no_grad;
   torch::nn::init::normal_(layer->weight, 0.0, kOutputDeviation);

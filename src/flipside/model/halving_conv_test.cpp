@@ -109,7 +109,7 @@ TEST(HalvingConv, RefusesOddSizesAndOtherKernels) {
 
 TEST(Convolve, HalvesAlikeOnEveryKindOfProcessor) {
   torch::manual_seed(5);
-  torch::nn::Conv2d layer = make_conv(24, 48, 4, /*stride=*/2);
+  Conv layer = make_conv(24, 48, 4, /*stride=*/2);
   const Tensor x = torch::randn({2, 24, 8, 8}).contiguous(kChannelsLast).requires_grad_();
   const ActivationType type(at::kBFloat16);
   const auto run = [&] {

@@ -17,6 +17,8 @@ using kernels::kPanel;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
+constexpr int64_t kPointsAtOnce = 6;  // that a thread takes of a small image
+
 /// `work(first, count)` for tiles from `begin` to `end`, as many at once as fit.
 template <typename Work>
 void for_chunks(const WinogradSizes& s, int64_t begin, int64_t end, const Work& work) {
@@ -24,20 +26,31 @@ void for_chunks(const WinogradSizes& s, int64_t begin, int64_t end, const Work& 
   for (int64_t first = begin; first < end; first += most) work(first, std::min(most, end - first));
 }
 
-Tensor winograd_forward(const Tensor& x, const Tensor& weight) {
-  const WinogradSizes s(x, weight);
+/// `weights` by `weights_to_output`.
+Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& weights) {
   Tensor y = at::empty({s.n, s.out, s.out_height, s.out_width}, x.options(), kChannelsLast);
-  const Tensor weights = weights_to_output(s, weight);
   const auto *from = x.data_ptr<float>(), *panels = weights.data_ptr<float>();
   auto* to = y.data_ptr<float>();
-  at::parallel_for(0, s.n * s.tiles(), s.tiles_at_once(), [&](int64_t begin, int64_t end) {
+  const auto multiply = [&](const WinogradTiles& tiles, int64_t count, int64_t point) {
+    kernels::multiply({count, s.depth(), s.out}, {tiles.input(point), s.depth(), 1},
+                      {panels + point * s.depth() * s.out, s.depth() * kPanel, kPanel},
+                      {tiles.output(point), s.out}, /*adds=*/false);
+  };
+  const int64_t all = s.n * s.tiles();
+  if (all <= s.tiles_at_once()) {  // one thread's share: the points are shared out instead
+    const WinogradTiles tiles(s);
+    tiles.read_input(from, 0, all);
+    at::parallel_for(0, s.all_points(), kPointsAtOnce, [&](int64_t begin, int64_t end) {
+      for (int64_t point = begin; point < end; ++point) multiply(tiles, all, point);
+    });
+    tiles.write_output(to, 0, all);
+    return y;
+  }
+  at::parallel_for(0, all, s.tiles_at_once(), [&](int64_t begin, int64_t end) {
     const WinogradTiles tiles(s);
     for_chunks(s, begin, end, [&](int64_t first, int64_t count) {
       tiles.read_input(from, first, count);
-      for (int64_t point = 0; point < s.all_points(); ++point)
-        kernels::multiply({count, s.depth(), s.out}, {tiles.input(point), s.depth(), 1},
-                          {panels + point * s.depth() * s.out, s.depth() * kPanel, kPanel},
-                          {tiles.output(point), s.out}, /*adds=*/false);
+      for (int64_t point = 0; point < s.all_points(); ++point) multiply(tiles, count, point);
       tiles.write_output(to, first, count);
     });
   });
@@ -123,33 +136,43 @@ bool fits_winograd(const Tensor& x, const Tensor& weight) {
   return weight.size(3) == side && (side == 3 || halves);
 }
 
+/// Whether the node knows such weights, of a kernel that fits.
+bool takes_weights(const WinogradSizes& s, const Tensor& weight) {
+  return takes_fused_nodes(weight.device()) && weight.scalar_type() == at::kFloat &&
+         s.channels % 8 == 0 && s.depth() % kPanel == 0 && s.out % kPanel == 0;
+}
+
 /// Whether the node can do what fits.
 bool takes_winograd(const Tensor& x, const Tensor& weight) {
-  const WinogradSizes s(x, weight);
-  return takes_fused_nodes(x.device()) && weight.device().is_cpu() &&
-         x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.numel() > 0 &&
-         s.channels % 8 == 0 && s.depth() % kPanel == 0 && s.out % kPanel == 0;
+  return takes_weights(WinogradSizes(x, weight), weight) && x.is_cpu() &&
+         x.scalar_type() == at::kFloat && x.numel() > 0;
 }
 
 class WinogradConv : public torch::autograd::Function<WinogradConv> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
+                        const c10::optional<Tensor>& kept) {
     RECORD_FUNCTION("flipside::winograd_conv", (std::vector<c10::IValue>{x, weight}));
     context->save_for_backward({x, weight});
-    return winograd_forward(x, weight);
+    const WinogradSizes s(x, weight);
+    return winograd_forward(x, s, kept ? *kept : weights_to_output(s, weight));
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
+    const auto none_for_kept = [](tensor_list gradients) {
+      gradients.emplace_back();
+      return gradients;
+    };
     if (at::GradMode::is_enabled())
-      return composed_gradients(saved, outputs,
-                                [&] { return tensor_list{winograd_conv_composed(x, weight)}; });
+      return none_for_kept(composed_gradients(
+          saved, outputs, [&] { return tensor_list{winograd_conv_composed(x, weight)}; }));
     RECORD_FUNCTION(
         "flipside::winograd_conv_backward",
         (std::vector<c10::IValue>{x, weight, x.requires_grad(), weight.requires_grad()}));
     const Tensor dy = outputs[0].contiguous(kChannelsLast);
-    return WinogradGradients(x, weight, dy).run();
+    return none_for_kept(WinogradGradients(x, weight, dy).run());
   }
 };
 
@@ -160,19 +183,28 @@ Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight) {
   return at::conv2d(x, weight, /*bias=*/{}, /*stride=*/1, /*padding=*/1);
 }
 
-Tensor winograd_conv(const Tensor& x, const Tensor& weight) {
+Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) {
   TORCH_CHECK(fits_winograd(x, weight),
               "winograd_conv: needs a 3x3 kernel, or a 4x4 one and an even height and width");
   if (!takes_winograd(x, weight)) return winograd_conv_composed(x, weight);
-  return WinogradConv::apply(x.contiguous(kChannelsLast), weight);
+  return WinogradConv::apply(x.contiguous(kChannelsLast), weight,
+                             kept.defined() ? c10::make_optional(kept) : c10::nullopt);
 }
 
-bool prefers_winograd(const Tensor& x, const Tensor& weight) {
-  constexpr int64_t kFewPixels = 2048;  // the weights' way to the points takes longer than these do
+Tensor winograd_weights(const Tensor& weight) {
+  const int64_t side = weight.size(2);
+  if (weight.size(3) != side || (side != 3 && side != 4)) return {};
+  const WinogradSizes s(/*x=*/weight, weight);  // of x, only the channels matter
+  return takes_weights(s, weight) ? weights_to_output(s, weight.detach()) : Tensor();
+}
+
+bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps) {
+  // Below, the weights' way to the points takes longer than the sums, or reading them there does.
+  const int64_t few_pixels = keeps ? 64 : 2048;
   if (!kernels::has_winograd_vectors() || !fits_winograd(x, weight) || !takes_winograd(x, weight))
     return false;
   const WinogradSizes s(x, weight);
-  return s.n * s.out_height * s.out_width >= kFewPixels;
+  return s.n * s.out_height * s.out_width >= few_pixels;
 }
 
 }  // namespace flipside

@@ -136,15 +136,35 @@ TEST(WinogradConv, LeavesToLibtorchWhatItDoesNotKnow) {
   EXPECT_THROW(winograd_conv(torch::rand({1, 16, 8, 8}), torch::rand({16, 16, 5, 5})), c10::Error);
 }
 
+TEST(WinogradConv, WeightsThatAreKeptMakeNoDifference) {
+  for (const auto& k : kCases) {
+    const Inputs in = make_inputs(k);
+    const Tensor kept = winograd_weights(in.weight);
+    ASSERT_EQ(kept.defined(), k.channels % 8 == 0);
+    EXPECT_FALSE(kept.defined() && kept.requires_grad());
+    const Tensor y = winograd_conv(in.x, in.weight, kept);
+    EXPECT_TRUE(torch::equal(y, winograd_conv(in.x, in.weight)));
+    const auto here = gradients(in, y), expected = gradients(in, winograd_conv(in.x, in.weight));
+    for (size_t i = 0; i < here.size(); ++i) EXPECT_TRUE(torch::equal(here[i], expected[i])) << i;
+  }
+  EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 1, 1})).defined());
+  EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 5, 5})).defined());
+  EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 3, 3}, at::kDouble)).defined());
+}
+
 TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
-  const auto prefers = [](int64_t n, int64_t channels, int64_t pixels, int64_t side) {
+  const auto prefers = [](int64_t n, int64_t channels, int64_t pixels, int64_t side,
+                          bool keeps = false) {
     return prefers_winograd(torch::empty({n, channels, pixels, pixels}),
-                            torch::empty({32, channels, side, side}));
+                            torch::empty({32, channels, side, side}), keeps);
   };
   const bool here = kernels::has_winograd_vectors();
   EXPECT_EQ(prefers(8, 16, 16, 3), here);
   EXPECT_EQ(prefers(8, 24, 32, 4), here);
   EXPECT_FALSE(prefers(8, 24, 16, 4));  // 512 pixels come out
+  EXPECT_EQ(prefers(8, 24, 16, 4, /*keeps=*/true), here);
+  EXPECT_EQ(prefers(1, 16, 8, 3, /*keeps=*/true), here);
+  EXPECT_FALSE(prefers(1, 16, 4, 3, /*keeps=*/true));
   EXPECT_FALSE(prefers(64, 3, 64, 3));
   EXPECT_FALSE(prefers(64, 16, 64, 1));
   EXPECT_FALSE(prefers(64, 16, 63, 4));
@@ -154,7 +174,7 @@ TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
 
 TEST(Convolve, TakesTheFasterWay) {
   torch::manual_seed(5);
-  torch::nn::Conv2d layer = make_conv(24, 48, 4, /*stride=*/2);
+  Conv layer = make_conv(24, 48, 4, /*stride=*/2);
   const Tensor x = torch::randn({8, 24, 32, 32}).contiguous(kChannelsLast);
   const Tensor here = convolve(layer, x);
   const bool preferred = prefers_winograd(x, layer->weight);
@@ -162,12 +182,38 @@ TEST(Convolve, TakesTheFasterWay) {
   EXPECT_TRUE(torch::allclose(here, layer(x), 1e-4, 1e-4));
 }
 
+TEST(Conv, KeepsItsWeightsUntilTheyChange) {
+  torch::manual_seed(5);
+  Conv layer = make_conv(16, 32, 3);
+  torch::NoGradGuard no_grad;
+  const Tensor kept = layer->kept_weights();
+  EXPECT_TRUE(torch::equal(kept, winograd_weights(layer->weight)));
+  EXPECT_TRUE(layer->kept_weights().is_same(kept));
+  layer->weight.mul_(2);
+  EXPECT_TRUE(torch::equal(layer->kept_weights(), 2 * kept));
+  layer->weight.set_data(layer->weight / 2);
+  EXPECT_TRUE(torch::equal(layer->kept_weights(), kept));
+}
+
+TEST(Convolve, FrozenWeightsThatChangeAreSeen) {
+  torch::manual_seed(5);
+  Conv layer = make_conv(16, 32, 3);
+  const Tensor x = torch::randn({1, 16, 16, 16}).contiguous(kChannelsLast);
+  EXPECT_FALSE(layer->is_frozen());
+  for (auto& parameter : layer->parameters()) parameter.set_requires_grad(false);
+  ASSERT_TRUE(layer->is_frozen());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(torch::allclose(convolve(layer, x), layer(x), 1e-4, 1e-4)) << i;
+    layer->weight.add_(0.1 * i);
+  }
+}
+
 // libtorch leaves these to its product of matrices, `convolve` does not.
 TEST(Convolve, ASmallImageThatComesAlone) {
   for (const auto& [kernel, stride] : {std::pair{3, 1}, {1, 1}, {4, 2}})
     for (const bool bias : {false, true}) {
       torch::manual_seed(5);
-      torch::nn::Conv2d layer = make_conv(32, 24, kernel, stride, bias);
+      Conv layer = make_conv(32, 24, kernel, stride, bias);
       to_channels_last(*layer);
       const Tensor x = torch::randn({1, 32, 8, 6}).contiguous(kChannelsLast).requires_grad_();
       const auto gradients_of = [&](const Tensor& y) {

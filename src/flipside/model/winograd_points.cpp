@@ -102,11 +102,13 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
   tiles_x = (out_width + kTile - 1) / kTile;
 }
 
-/// So many that what they become fits a core's cache, in whole blocks of `multiply`.
+/// So many that what they become fits a core's cache, in whole blocks of `multiply`, or all.
 int64_t WinogradSizes::tiles_at_once() const {
   constexpr int64_t kFloats = 1 << 17, kBlock = 12;
   const int64_t fitting = kFloats / (all_points() * (depth() + out));
-  return std::clamp<int64_t>(fitting / kBlock * kBlock, 2 * kBlock, 16 * kBlock);
+  const auto tiles_of_all = std::max<int64_t>(1, n * tiles());
+  return std::min(std::clamp<int64_t>(fitting / kBlock * kBlock, 2 * kBlock, 16 * kBlock),
+                  tiles_of_all);
 }
 
 WinogradTiles::WinogradTiles(const WinogradSizes& sizes)

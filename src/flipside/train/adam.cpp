@@ -53,6 +53,7 @@ void Adam::update_fused(const Scalars& s, Tensor& p, const Tensor& g, Tensor& m,
   at::parallel_for(0, p.numel(), kGrain, [&](int64_t begin, int64_t end) {
     update_range(s, pp + begin, pg + begin, pm + begin, pv + begin, end - begin);
   });
+  p.unsafeGetTensorImpl()->bump_version();  // as libtorch's own operators do
 }
 
 void Adam::update_listed(at::TensorList p, at::TensorList g, at::TensorList m,

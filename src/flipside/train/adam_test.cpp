@@ -58,5 +58,16 @@ TEST(Adam, StateRoundTripContinuesBitwise) {
   EXPECT_THROW(third.load_state(saved), c10::Error);
 }
 
+// What was made of weights, and kept, must be known to be old.
+TEST(Adam, RaisesTheVersionOfWhatItChanges) {
+  torch::manual_seed(4);
+  torch::nn::Linear module(4, 3);
+  Adam adam(*module, {});
+  module->forward(torch::randn({5, 4})).square().mean().backward();
+  const auto before = module->weight._version();
+  adam.step(0.01);
+  EXPECT_GT(module->weight._version(), before);
+}
+
 }  // namespace
 }  // namespace flipside::adam_test
