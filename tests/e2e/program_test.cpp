@@ -132,6 +132,17 @@ TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
   expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has no such class");
 }
 
+TEST_F(Program, DistilsToOnePass) {
+  const std::string model = path("one_pass.safetensors"), out = path("one_pass");
+  const ProgramResult result =
+      run_program("distill " + run() + " " + data() + " --steps 3 --out " + model);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(load_model(model).config.explain.one_pass);
+  EXPECT_EQ(run_program("explain " + model + " " + data() + "/test --out " + out).exit_code, 0);
+  expect_refused("distill " + model + " " + data() + " --out " + out, 2, "in one pass already");
+  expect_refused("distill " + run() + " " + data(), 2, "--out is required");
+}
+
 TEST_F(Program, SegmenterTrainsAndEvaluates) {
   const std::string segmenter = path("segmenter");
   const ProgramResult trained =

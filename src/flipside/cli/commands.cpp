@@ -13,6 +13,7 @@ void add_commands(CLI::App& app) {
   add_attack_command(app);
   add_compare_command(app);
   add_calibrate_command(app);
+  add_distill_command(app);
   add_report_command(app);
   add_benchmark_command(app);
 }

@@ -16,6 +16,7 @@ void add_benchmark_command(CLI::App& app);
 void add_calibrate_command(CLI::App& app);
 void add_compare_command(CLI::App& app);
 void add_data_command(CLI::App& app);
+void add_distill_command(CLI::App& app);
 void add_evaluate_command(CLI::App& app);
 void add_explain_command(CLI::App& app);
 void add_report_command(CLI::App& app);

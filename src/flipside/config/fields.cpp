@@ -270,6 +270,9 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.boolean(
       "average_views", e.average_views,
       "average over the mirrored and turned views that training saw: better masks, slower");
+  list.boolean("one_pass", e.one_pass,
+               "let the generator look once all the same: it has learned what all views give "
+               "(flipside distill sets this)");
   list.boolean("second_pass", e.second_pass,
                "go over the marked change once more where the discriminator does not yet see the "
                "target class, and keep it where it then does");

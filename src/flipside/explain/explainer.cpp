@@ -165,6 +165,7 @@ Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, c
 
 GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target,
                                     const Tensor& averaged) const {
+  if (model_.config.explain.one_pass) return one_view(x, target);
   const auto views = views_of(model_.config, x.size(2) == x.size(3));
   const Tensor rows = averaged.nonzero().flatten(),
                others = averaged.logical_not().nonzero().flatten();

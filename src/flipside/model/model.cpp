@@ -104,6 +104,18 @@ Model make_model(const Config& config, std::vector<std::string> class_names,
   return model;
 }
 
+Model copied(const Model& model) {
+  Model copy = make_model(model.config, model.class_names, model.reference_class);
+  copy.thresholds = model.thresholds;
+  copy.doubt_rule = model.doubt_rule;
+  copy.native_sides = model.native_sides;
+  copy.to(model.device());
+  torch::NoGradGuard no_grad;
+  const TensorMap from = model_tensors(model);
+  for (auto& [name, tensor] : model_tensors(copy)) tensor.copy_(from.at(name));
+  return copy;
+}
+
 int64_t class_index(const Model& model, const std::string& name) {
   const auto& names = model.class_names;
   const auto found = std::find(names.begin(), names.end(), name);

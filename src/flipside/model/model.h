@@ -79,6 +79,9 @@ struct Model {
 Model make_model(const Config& config, std::vector<std::string> class_names,
                  int64_t reference_class);
 
+/// The same model with weights of its own, on the same device.
+Model copied(const Model& model);
+
 /// Index of a class by name; `Error(kUsage)` naming the classes there are.
 int64_t class_index(const Model& model, const std::string& name);
 
