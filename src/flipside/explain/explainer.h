@@ -18,8 +18,9 @@ struct Explanation {
   Tensor head_probs;               ///< [N,K] by the generator's head
   Tensor target;                   ///< [N] int64, class of the counterfactual
   Tensor counterfactual;           ///< [N,3,H,W] in [0,1]; to the reference class the mean over
-                                   ///< `views_of`; gone over again where `explain.second_pass`
-                                   ///< helps
+                                   ///< `views_of`, unless the generator has learned that
+                                   ///< (`explain.one_pass`); gone over again where
+                                   ///< `explain.second_pass` helps
   Tensor counterfactual_probs;     ///< [N,K] by D
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
