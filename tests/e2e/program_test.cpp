@@ -139,7 +139,9 @@ TEST_F(Program, DistilsToOnePass) {
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_TRUE(load_model(model).config.explain.one_pass);
   EXPECT_EQ(run_program("explain " + model + " " + data() + "/test --out " + out).exit_code, 0);
-  expect_refused("distill " + model + " " + data() + " --out " + out, 2, "in one pass already");
+  expect_refused("distill " + model + " " + data() + " --out " + path("again.safetensors"), 2,
+                 "in one pass already");
+  expect_refused("distill " + run() + " " + data() + " --out " + data(), 2, "is a folder");
   expect_refused("distill " + run() + " " + data(), 2, "--out is required");
 }
 

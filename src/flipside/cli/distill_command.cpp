@@ -20,6 +20,10 @@ struct DistillArguments {
 };
 
 void run_distill(const DistillArguments& arguments) {
+  if (fs::is_directory(arguments.out))
+    fail(ErrorCode::kUsage,
+         "{}: is a folder; --out names the file to write, {}/one.safetensors say", arguments.out,
+         arguments.out);
   const Model teacher = load_model(arguments.run, resolve_device(arguments.device));
   ImageFolder folder = scan_for_model(arguments.data, teacher);
   Model student = distil(teacher, folder, arguments.options);
