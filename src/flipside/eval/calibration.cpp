@@ -5,11 +5,16 @@
 
 namespace flipside {
 
+Model first_passes(Model model) {
+  model.config.explain.second_pass = false;
+  return model;
+}
+
 void calibrate(Model& model, const ImageFolder& folder, const ProcessGroup& group) {
   model.doubt_rule = choose_doubt_rule(model, folder, model.config.train.coverage, group);
   if (model.config.model.kind != ModelKind::kCounterfactual) return;
-  model.thresholds = {};  // chosen on first passes: where a second one goes, they decide
-  model.thresholds = choose_thresholds(Explainer(model, /*sensitivity=*/1.0, group), folder);
+  const Explainer explainer(first_passes(model), /*sensitivity=*/1.0, group);
+  model.thresholds = choose_thresholds(explainer, folder);
 }
 
 }  // namespace flipside

@@ -6,6 +6,10 @@
 
 namespace flipside {
 
+/// The model without `explain.second_pass`: thresholds are chosen, and the generators of a training
+/// compared, by what they do at once, which a second pass hides.
+Model first_passes(Model model);
+
 /// Chooses what a model of any kind says beyond its networks' answers anew, on the folder's
 /// validation images: the thresholds of its masks (`choose_thresholds`; counterfactual models only)
 /// and its rule of doubt (`choose_doubt_rule`, for `train.coverage`). In a group every process

@@ -161,18 +161,19 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
-    const auto none_for_kept = [](tensor_list gradients) {
-      gradients.emplace_back();
-      return gradients;
-    };
-    if (at::GradMode::is_enabled())
-      return none_for_kept(composed_gradients(
-          saved, outputs, [&] { return tensor_list{winograd_conv_composed(x, weight)}; }));
-    RECORD_FUNCTION(
-        "flipside::winograd_conv_backward",
-        (std::vector<c10::IValue>{x, weight, x.requires_grad(), weight.requires_grad()}));
-    const Tensor dy = outputs[0].contiguous(kChannelsLast);
-    return none_for_kept(WinogradGradients(x, weight, dy).run());
+    tensor_list gradients;
+    if (at::GradMode::is_enabled()) {
+      gradients = composed_gradients(
+          saved, outputs, [&] { return tensor_list{winograd_conv_composed(x, weight)}; });
+    } else {
+      RECORD_FUNCTION(
+          "flipside::winograd_conv_backward",
+          (std::vector<c10::IValue>{x, weight, x.requires_grad(), weight.requires_grad()}));
+      const Tensor dy = outputs[0].contiguous(kChannelsLast);
+      gradients = WinogradGradients(x, weight, dy).run();
+    }
+    gradients.resize(3);  // none for what is kept
+    return gradients;
   }
 };
 

@@ -86,9 +86,7 @@ Validate make_validation(const ImageFolder& whole, const fs::path& run, const Pr
     calibrate(model, folder, group);
     if (kind != ModelKind::kCounterfactual)
       return validation_scores(evaluate(model, folder, options), kind);
-    Model judged = model;  // generators compete by what they do at once; a second pass hides it
-    judged.config.explain.second_pass = false;
-    const Explainer explainer(judged, 1.0, group);
+    const Explainer explainer(first_passes(model), 1.0, group);
     const Batch batch = sample_batch(folder, model.config.data);
     const Explanation explanation = explainer.explain(batch.images, {}, Effort::kNoDoubt);
     if (group.is_first())
