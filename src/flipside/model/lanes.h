@@ -16,6 +16,7 @@
 #define FLIPSIDE_CLONES
 #endif
 #define FLIPSIDE_INLINE __attribute__((always_inline)) inline
+#define FLIPSIDE_INLINED __attribute__((always_inline))  // of a lambda
 // Vectors are passed and returned only between the inlined functions of this file, so how a calling
 // convention would hand them over (what GCC warns of where AVX is off) never matters.
 #if defined(__GNUC__) && !defined(__clang__)

@@ -19,11 +19,11 @@ constexpr int64_t winograd_points(int64_t taps) { return taps + kTile - 1; }
 enum class Seen { kInput, kTaps, kOutput };
 
 /// `count` numbers side by side (a multiple of 8: channels) at each place of a square: its places
-/// in `values`, row by row, or -1 for one that does not exist and is zero; and the a*a points of
-/// the square, `step` numbers apart.
+/// in `values`, row by row, or -1 for one that does not exist and is zero; the a*a points of the
+/// square, `step` numbers apart; and how far `ahead` in `values` the next square lies.
 struct Square {
   const int64_t* places;
-  int64_t count, step;
+  int64_t count, step, ahead = 0;
 };
 
 /// points = B^T v B of an input, G v G^T of taps, A v A^T of an output (the adjoint).
@@ -34,18 +34,22 @@ void from_points(Seen seen, int64_t taps, const Square& square, const float* poi
 
 constexpr int64_t kPanel = 16;  // columns of a matrix that `multiply` takes together
 
-// A product of matrices, sum (+)= left right. Distances are in floats.
+// A product of matrices, sum (+)= left right. Distances are in elements.
 struct Shape {
   int64_t rows, depth, cols;  // left [rows,depth], right [depth,cols]; cols a multiple of kPanel
 };
-struct Left {
-  const float* data;
+template <typename Element>
+struct LeftOf {
+  const Element* data;
   int64_t row, depth;  // from row to row, and from column to column
 };
-struct Right {
-  const float* data;
+template <typename Element>
+struct RightOf {
+  const Element* data;
   int64_t panel, depth;  // from panel to panel of kPanel columns, and from row to row in it
 };
+using Left = LeftOf<float>;
+using Right = RightOf<float>;
 struct Sum {
   float* data;
   int64_t row;  // from row to row

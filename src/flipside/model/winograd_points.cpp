@@ -14,6 +14,9 @@ using kernels::Seen;
 using kernels::Square;
 
 constexpr int64_t kMostPoints = 36, kMostTaps = 9;
+// Floats between points: a cache line, so that a tile's points do not fall into the same few places
+// of a core's nearest cache.
+constexpr int64_t kGap = 16;
 
 /// One tile's pixels in x (of one phase) and in y.
 struct TilePlace {
@@ -104,7 +107,7 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
 
 /// So many that what they become fits a core's cache, in whole blocks of `multiply`, or all.
 int64_t WinogradSizes::tiles_at_once() const {
-  constexpr int64_t kFloats = 1 << 17, kBlock = 12;
+  constexpr int64_t kFloats = 1 << 16, kBlock = 12;
   const int64_t fitting = kFloats / (all_points() * (depth() + out));
   const auto tiles_of_all = std::max<int64_t>(1, n * tiles());
   return std::min(std::clamp<int64_t>(fitting / kBlock * kBlock, 2 * kBlock, 16 * kBlock),
@@ -113,15 +116,15 @@ int64_t WinogradSizes::tiles_at_once() const {
 
 WinogradTiles::WinogradTiles(const WinogradSizes& sizes)
     : s_(sizes),
-      input_step_(sizes.tiles_at_once() * sizes.depth()),
-      output_step_(sizes.tiles_at_once() * sizes.out),
+      input_step_(sizes.tiles_at_once() * sizes.depth() + kGap),
+      output_step_(sizes.tiles_at_once() * sizes.out + kGap),
       input_(at::empty({sizes.all_points() * input_step_}, at::kFloat)),
       output_(at::empty({sizes.all_points() * output_step_}, at::kFloat)) {}
 
 template <typename Work>
 void WinogradTiles::for_inputs(int64_t first, int64_t count, const Work& work) const {
   int64_t places[kMostPoints];
-  const Square square{places, s_.channels, input_step_};
+  const Square square{places, s_.channels, input_step_, kTile * s_.stride * s_.channels};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     for (int64_t phase = 0; phase < s_.phases(); ++phase) {
@@ -134,7 +137,7 @@ void WinogradTiles::for_inputs(int64_t first, int64_t count, const Work& work) c
 template <typename Work>
 void WinogradTiles::for_outputs(int64_t first, int64_t count, const Work& work) const {
   int64_t places[kTile * kTile];
-  const Square square{places, s_.out, output_step_};
+  const Square square{places, s_.out, output_step_, kTile * s_.out};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     place.output(places);
