@@ -39,13 +39,14 @@ bool prefers_onednn(const Tensor& x) {
 
 }  // namespace
 
-Tensor ConvImpl::kept_weights() {
+Tensor ConvImpl::kept_weights(at::ScalarType type) {
   const std::lock_guard lock(mutex_);
   const int64_t version = weight._version();
-  const bool current =
-      source_.defined() && source_.data_ptr() == weight.data_ptr() && version_ == version;
+  const bool current = source_.defined() && source_.data_ptr() == weight.data_ptr() &&
+                       version_ == version && type_ == type;
   if (!current) {
-    kept_ = winograd_weights(weight);
+    kept_ = winograd_weights(weight, type);
+    type_ = type;
     source_ = weight.detach();
     version_ = version;
   }
@@ -73,19 +74,21 @@ at::ScalarType activation_type_for(const Tensor& x) {
 Tensor convolve(Conv& layer, const Tensor& x) {
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
+  const Tensor in = x.to(activation_type_for(x));
+  const bool keeps = layer->is_frozen();
+  if (!layer->bias.defined() && prefers_winograd(in, layer->weight, keeps)) {
+    const Tensor kept = keeps ? layer->kept_weights(in.scalar_type()) : Tensor();
+    return winograd_conv(in, layer->weight, kept);
+  }
   if (activation_type == at::kFloat) {
-    const bool is_plain = !layer->bias.defined();
-    const bool keeps = layer->is_frozen();
-    if (is_plain && prefers_winograd(x, layer->weight, keeps))
-      return winograd_conv(x, layer->weight, keeps ? layer->kept_weights() : Tensor());
-    if (!prefers_onednn(x)) return layer(x);
-    return at::mkldnn_convolution(x, layer->weight, layer->bias, {padding, padding},
+    if (!prefers_onednn(in)) return layer(in);
+    return at::mkldnn_convolution(in, layer->weight, layer->bias, {padding, padding},
                                   *options.stride(), /*dilation=*/{1, 1}, /*groups=*/1);
   }
   const Tensor weight = layer->weight.to(activation_type);
-  if (prefers_halving_conv(*layer)) return halving_conv(x.to(activation_type), weight);
+  if (prefers_halving_conv(*layer)) return halving_conv(in, weight);
   const Tensor bias = layer->bias.defined() ? layer->bias.to(activation_type) : Tensor();
-  return at::conv2d(x.to(activation_type), weight, bias, *options.stride(), {padding, padding});
+  return at::conv2d(in, weight, bias, *options.stride(), {padding, padding});
 }
 
 void to_channels_last(torch::nn::Module& module) {

@@ -70,7 +70,7 @@ Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
 Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept = {});
 /// `weight` as `winograd_conv` multiplies it, 25/4 or 36/9 times its numbers; undefined for one
 /// that it leaves to libtorch.
-Tensor winograd_weights(const Tensor& weight);
+Tensor winograd_weights(const Tensor& weight, at::ScalarType type = at::kFloat);
 /// The same by libtorch alone: the oracle of the tests, and the path for everything else.
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);
 /// Whether `winograd_conv` knows a kernel of these sides and is the faster way: measured from 2048
@@ -96,13 +96,15 @@ class ConvImpl : public torch::nn::Conv2dImpl {
  public:
   using torch::nn::Conv2dImpl::Conv2dImpl;
   bool is_frozen() const { return !weight.requires_grad(); }
-  /// `winograd_weights(weight)`, made again where the weights have changed since. Thread-safe.
-  Tensor kept_weights();
+  /// `winograd_weights(weight, type)`, made again where the weights have changed since, or the
+  /// type. Thread-safe.
+  Tensor kept_weights(at::ScalarType type = at::kFloat);
 
  private:
   std::mutex mutex_;
   Tensor kept_, source_;  // source_ shares its numbers with `weight` as it was
   int64_t version_ = -1;  // of `weight` then
+  at::ScalarType type_ = at::kFloat;
 };
 TORCH_MODULE(Conv);
 

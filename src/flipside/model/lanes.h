@@ -2,19 +2,11 @@
 
 #include <cstdint>
 
-// What the kernels' loops over channels are written with. For their own files only.
+#include "flipside/model/clones.h"
 
-// Compiled once for any x86-64, once for AVX2 with FMA and once for AVX-512, chosen when the
-// program starts. (The choice runs before the sanitizers' own start, so their builds go without.)
-#if defined(__x86_64__) && defined(__GNUC__) && __GNUC__ >= 12 && !defined(__clang__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define FLIPSIDE_HAS_CLONES 1
-#define FLIPSIDE_CLONES \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FLIPSIDE_HAS_CLONES 0
-#define FLIPSIDE_CLONES
-#endif
+// What the kernels' loops over channels are written with. For their own files only, and all of it
+// inlined there: files that are compiled for other processors must not share code.
+
 #define FLIPSIDE_INLINE __attribute__((always_inline)) inline
 #define FLIPSIDE_INLINED __attribute__((always_inline))  // of a lambda
 // Vectors are passed and returned only between the inlined functions of this file, so how a calling
@@ -72,11 +64,15 @@ FLIPSIDE_INLINE typename Width::Floats load_as(const BFloatBits* p) {
 }
 /// Rounds to the nearest, ties to even. (The NaN that arithmetic makes stays one.)
 template <typename Width>
+FLIPSIDE_INLINE typename Width::Bits round_to_bfloat16(const typename Width::Floats& value) {
+  const auto bits = (typename Width::Bits)value;
+  return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+}
+template <typename Width>
 FLIPSIDE_INLINE void store_as(BFloatBits* p, typename Width::Floats value) {
   using HalfBits = typename Width::HalfBits;
-  const auto bits = (typename Width::Bits)value;
-  const auto rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  *reinterpret_cast<HalfBits*>(p) = __builtin_convertvector(rounded, HalfBits);
+  *reinterpret_cast<HalfBits*>(p) =
+      __builtin_convertvector(round_to_bfloat16<Width>(value), HalfBits);
 }
 
 template <typename Value>
@@ -90,19 +86,17 @@ FLIPSIDE_INLINE void store(Value* p, Lanes value) {
 
 /// Whether the clones that run have registers of sixteen floats. Where they have not, GCC keeps
 /// such vectors in memory, and they take several times as long as two of eight.
-inline bool has_wide_registers() {
+FLIPSIDE_INLINE bool has_wide_registers() {
 #if FLIPSIDE_HAS_CLONES
-  static const bool has = __builtin_cpu_supports("x86-64-v4");
-  return has;
+  return __builtin_cpu_supports("x86-64-v4");
 #else
   return false;
 #endif
 }
 /// And of eight, with multiplication and addition in one.
-inline bool has_registers_of_eight() {
+FLIPSIDE_INLINE bool has_registers_of_eight() {
 #if FLIPSIDE_HAS_CLONES
-  static const bool has = __builtin_cpu_supports("x86-64-v3");
-  return has;
+  return __builtin_cpu_supports("x86-64-v3");
 #else
   return false;
 #endif

@@ -13,7 +13,10 @@
 namespace flipside {
 namespace {
 
+using kernels::BFloatBits;
 using kernels::kPanel;
+using kernels::LeftOf;
+using kernels::RightOf;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
@@ -27,19 +30,24 @@ void for_chunks(const WinogradSizes& s, int64_t begin, int64_t end, const Work& 
 }
 
 /// `weights` by `weights_to_output`.
+template <typename Number>
 Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& weights) {
+  using Element = WinogradElement<Number>;
+  constexpr int64_t packed = kPacked<Number>;
   Tensor y = at::empty({s.n, s.out, s.out_height, s.out_width}, x.options(), kChannelsLast);
-  const auto *from = x.data_ptr<float>(), *panels = weights.data_ptr<float>();
-  auto* to = y.data_ptr<float>();
-  const auto multiply = [&](const WinogradTiles& tiles, int64_t count, int64_t point) {
-    kernels::multiply({count, s.depth(), s.out}, {tiles.input(point), s.depth(), 1},
-                      {panels + point * s.depth() * s.out, s.depth() * kPanel, kPanel},
-                      {tiles.output(point), s.out}, /*adds=*/false);
+  const auto* from = numbers_of<Number>(x);
+  const auto* panels = reinterpret_cast<const Element*>(numbers_of<Number>(weights));
+  auto* to = numbers_of<Number>(y);
+  const int64_t depth = s.depth() / packed;
+  const auto multiply = [&](const WinogradTiles<Number>& tiles, int64_t count, int64_t point) {
+    kernels::multiply({count, depth, s.out}, LeftOf<Element>{tiles.input(point), depth, 1},
+                      RightOf<Element>{panels + point * depth * s.out, depth * kPanel, kPanel},
+                      {tiles.output_sums(point), s.out}, /*adds=*/false);
   };
   const int64_t all = s.n * s.tiles();
   if (all <= s.tiles_at_once()) {  // one thread's share: the points are shared out instead
-    const WinogradTiles tiles(s);
-    tiles.read_input(from, 0, all);
+    const WinogradTiles<Number> tiles(s);
+    tiles.read_input_rows(from, 0, all);
     at::parallel_for(0, s.all_points(), kPointsAtOnce, [&](int64_t begin, int64_t end) {
       for (int64_t point = begin; point < end; ++point) multiply(tiles, all, point);
     });
@@ -47,9 +55,9 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
     return y;
   }
   at::parallel_for(0, all, s.tiles_at_once(), [&](int64_t begin, int64_t end) {
-    const WinogradTiles tiles(s);
+    const WinogradTiles<Number> tiles(s);
     for_chunks(s, begin, end, [&](int64_t first, int64_t count) {
-      tiles.read_input(from, first, count);
+      tiles.read_input_rows(from, first, count);
       for (int64_t point = 0; point < s.all_points(); ++point) multiply(tiles, count, point);
       tiles.write_output(to, first, count);
     });
@@ -58,6 +66,7 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
 }
 
 /// The gradients of one call, for the images that a thread takes.
+template <typename Number>
 class WinogradGradients {
  public:
   WinogradGradients(const Tensor& x, const Tensor& weight, const Tensor& dy)
@@ -67,10 +76,10 @@ class WinogradGradients {
     slices_ = std::min<int64_t>(s_.n, at::get_num_threads());
     if (x.requires_grad()) {
       dx_ = at::empty(x.sizes(), x.options(), kChannelsLast);
-      weights_ = weights_to_input(s_, weight);
+      weights_ = weights_to_input(s_, weight, x.scalar_type());
     }
     if (weight.requires_grad())
-      dtaps_ = at::empty({slices_, s_.out, s_.side(), s_.side(), s_.channels}, x.options());
+      dtaps_ = at::empty({slices_, s_.out, s_.side(), s_.side(), s_.channels}, weight.options());
   }
 
   /// dx and dweight, where they are asked for.
@@ -84,44 +93,73 @@ class WinogradGradients {
   }
 
  private:
+  using Element = WinogradElement<Number>;
+  using Tiles = WinogradTiles<Number>;
+  static constexpr int64_t kPackedHere = kPacked<Number>;
+
   void run_slice(int64_t slice) {
     const int64_t begin = slice * s_.n / slices_, end = (slice + 1) * s_.n / slices_;
-    const WinogradTiles tiles(s_);
-    if (dx_.defined())
-      std::memset(dx() + begin * s_.image(), 0, sizeof(float) * (end - begin) * s_.image());
+    const Tiles tiles(s_);
     Tensor dpoints;
-    if (dtaps_.defined()) dpoints = at::empty({s_.all_points(), s_.out, s_.depth()}, x_.options());
-    const int64_t first_tile = begin * s_.tiles();
-    for_chunks(s_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {
-      tiles.read_output(dy_.data_ptr<float>(), first, count);
-      if (dpoints.defined()) {
-        tiles.read_input(x_.data_ptr<float>(), first, count);
-        add_to_weights(tiles, count, first > first_tile, dpoints.data_ptr<float>());
-      }
-      if (!dx_.defined()) return;
-      to_input(tiles, count);
-      tiles.add_to_input(dx(), first, count);
-    });
+    if (dtaps_.defined()) dpoints = at::empty({s_.all_points(), s_.out, s_.depth()}, at::kFloat);
+    const int64_t at_once = images_at_once(end - begin);
+    Tensor sums;
+    if (dx_.defined() && kPackedHere > 1) sums = at::empty({at_once * s_.image()}, at::kFloat);
+    for (int64_t first = begin; first < end; first += at_once)
+      run_images(first, std::min(first + at_once, end), /*adds=*/first > begin, tiles, dpoints,
+                 sums);
     if (dpoints.defined())
-      points_to_weights(s_, dpoints.data_ptr<float>(), dtaps_[slice].data_ptr<float>());
+      points_to_weights(s_, dpoints.data_ptr<float>(), dtaps_[slice].template data_ptr<float>());
   }
 
-  void add_to_weights(const WinogradTiles& tiles, int64_t count, bool adds, float* dpoints) const {
+  /// All of a slice's where dx is summed in place; else as many as fill some chunks of tiles, for
+  /// their sums are to stay in a core's cache.
+  int64_t images_at_once(int64_t images) const {
+    if (kPackedHere == 1) return images;
+    return std::clamp<int64_t>(4 * s_.tiles_at_once() / s_.tiles(), 1, images);
+  }
+
+  void run_images(int64_t begin, int64_t end, bool adds, const Tiles& tiles, const Tensor& dpoints,
+                  const Tensor& sums) const {
+    const int64_t numbers = (end - begin) * s_.image(), first_tile = begin * s_.tiles();
+    float* dx = nullptr;
+    if (dx_.defined()) {
+      dx = sums.defined() ? sums.data_ptr<float>()
+                          : reinterpret_cast<float*>(numbers_of<Number>(dx_)) + begin * s_.image();
+      std::memset(dx, 0, sizeof(float) * numbers);
+    }
+    for_chunks(s_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {
+      tiles.read_output(numbers_of<Number>(dy_), first, count);
+      if (dpoints.defined()) {
+        tiles.read_input_columns(numbers_of<Number>(x_), first, count);
+        add_to_weights(tiles, count, adds || first > first_tile, dpoints.data_ptr<float>());
+      }
+      if (!dx) return;
+      to_input(tiles, count);
+      tiles.add_to_input(dx, begin, first, count);
+    });
+    if constexpr (kPackedHere > 1)
+      if (dx) kernels::to_bfloat16(dx, numbers, numbers_of<Number>(dx_) + begin * s_.image());
+  }
+
+  void add_to_weights(const Tiles& tiles, int64_t count, bool adds, float* dpoints) const {
+    const int64_t packs = (count + kPackedHere - 1) / kPackedHere;
     for (int64_t point = 0; point < s_.all_points(); ++point)
-      kernels::multiply({s_.out, count, s_.depth()}, {tiles.output(point), 1, s_.out},
-                        {tiles.input(point), kPanel, s_.depth()},
+      kernels::multiply({s_.out, packs, s_.depth()},
+                        LeftOf<Element>{tiles.output_columns(point), 1, s_.out},
+                        RightOf<Element>{tiles.input(point), kPanel, s_.depth()},
                         {dpoints + point * s_.out * s_.depth(), s_.depth()}, adds);
   }
 
-  void to_input(const WinogradTiles& tiles, int64_t count) const {
-    const auto* panels = weights_.data_ptr<float>();
+  void to_input(const Tiles& tiles, int64_t count) const {
+    const auto* panels = reinterpret_cast<const Element*>(numbers_of<Number>(weights_));
+    const int64_t depth = s_.out / kPackedHere;
     for (int64_t point = 0; point < s_.all_points(); ++point)
-      kernels::multiply({count, s_.out, s_.depth()}, {tiles.output(point), s_.out, 1},
-                        {panels + point * s_.out * s_.depth(), s_.out * kPanel, kPanel},
-                        {tiles.input(point), s_.depth()}, /*adds=*/false);
+      kernels::multiply(
+          {count, depth, s_.depth()}, LeftOf<Element>{tiles.output_rows(point), depth, 1},
+          RightOf<Element>{panels + point * depth * s_.depth(), depth * kPanel, kPanel},
+          {tiles.input_sums(point), s_.depth()}, /*adds=*/false);
   }
-
-  float* dx() const { return dx_.data_ptr<float>(); }
 
   WinogradSizes s_;
   const Tensor &x_, &dy_;
@@ -142,10 +180,21 @@ bool takes_weights(const WinogradSizes& s, const Tensor& weight) {
          s.channels % 8 == 0 && s.depth() % kPanel == 0 && s.out % kPanel == 0;
 }
 
+bool takes_type(at::ScalarType type) {
+  return type == at::kFloat || (type == at::kBFloat16 && kernels::can_multiply_pairs());
+}
+
 /// Whether the node can do what fits.
 bool takes_winograd(const Tensor& x, const Tensor& weight) {
   return takes_weights(WinogradSizes(x, weight), weight) && x.is_cpu() &&
-         x.scalar_type() == at::kFloat && x.numel() > 0;
+         takes_type(x.scalar_type()) && x.numel() > 0;
+}
+
+/// Where the processor multiplies whole tiles of matrices, libtorch's convolutions in bfloat16 are
+/// the faster ones.
+bool has_fast_vectors(at::ScalarType type) {
+  if (type == at::kFloat) return kernels::has_winograd_vectors();
+  return kernels::has_pair_products() && !has_bfloat16_tiles();
 }
 
 class WinogradConv : public torch::autograd::Function<WinogradConv> {
@@ -155,7 +204,9 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
     RECORD_FUNCTION("flipside::winograd_conv", (std::vector<c10::IValue>{x, weight}));
     context->save_for_backward({x, weight});
     const WinogradSizes s(x, weight);
-    return winograd_forward(x, s, kept ? *kept : weights_to_output(s, weight));
+    const Tensor weights = kept ? *kept : weights_to_output(s, weight, x.scalar_type());
+    return x.scalar_type() == at::kFloat ? winograd_forward<float>(x, s, weights)
+                                         : winograd_forward<BFloatBits>(x, s, weights);
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
@@ -170,7 +221,9 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
           "flipside::winograd_conv_backward",
           (std::vector<c10::IValue>{x, weight, x.requires_grad(), weight.requires_grad()}));
       const Tensor dy = outputs[0].contiguous(kChannelsLast);
-      gradients = WinogradGradients(x, weight, dy).run();
+      gradients = x.scalar_type() == at::kFloat
+                      ? WinogradGradients<float>(x, weight, dy).run()
+                      : WinogradGradients<BFloatBits>(x, weight, dy).run();
     }
     gradients.resize(3);  // none for what is kept
     return gradients;
@@ -180,8 +233,9 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
 }  // namespace
 
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight) {
-  if (weight.size(2) == 4) return halving_conv_composed(x, weight);
-  return at::conv2d(x, weight, /*bias=*/{}, /*stride=*/1, /*padding=*/1);
+  const Tensor alike = weight.to(x.scalar_type());
+  if (weight.size(2) == 4) return halving_conv_composed(x, alike);
+  return at::conv2d(x, alike, /*bias=*/{}, /*stride=*/1, /*padding=*/1);
 }
 
 Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) {
@@ -192,17 +246,18 @@ Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) 
                              kept.defined() ? c10::make_optional(kept) : c10::nullopt);
 }
 
-Tensor winograd_weights(const Tensor& weight) {
+Tensor winograd_weights(const Tensor& weight, at::ScalarType type) {
   const int64_t side = weight.size(2);
   if (weight.size(3) != side || (side != 3 && side != 4)) return {};
   const WinogradSizes s(/*x=*/weight, weight);  // of x, only the channels matter
-  return takes_weights(s, weight) ? weights_to_output(s, weight.detach()) : Tensor();
+  if (!takes_weights(s, weight) || !takes_type(type)) return {};
+  return weights_to_output(s, weight.detach(), type);
 }
 
 bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps) {
   // Below, the weights' way to the points takes longer than the sums, or reading them there does.
   const int64_t few_pixels = keeps ? 64 : 2048;
-  if (!kernels::has_winograd_vectors() || !fits_winograd(x, weight) || !takes_winograd(x, weight))
+  if (!has_fast_vectors(x.scalar_type()) || !fits_winograd(x, weight) || !takes_winograd(x, weight))
     return false;
   const WinogradSizes s(x, weight);
   return s.n * s.out_height * s.out_width >= few_pixels;

@@ -41,6 +41,17 @@ std::vector<Tensor> gradients(const Inputs& in, const Tensor& y) {
   return torch::autograd::grad({y}, {in.x, in.weight}, {in.dy.to(y.scalar_type())});
 }
 
+/// The same numbers, as the sum takes them in float64.
+Inputs in_float64(const Inputs& in) {
+  return {in.x.detach().to(at::kDouble).requires_grad_(),
+          in.weight.detach().to(at::kDouble).requires_grad_(), in.dy.to(at::kDouble)};
+}
+
+std::string name_of(const Case& k) {
+  return "of " + std::to_string(k.channels) + " channels, " + std::to_string(k.height) + "x" +
+         std::to_string(k.width);
+}
+
 /// Up to what float32 makes of the sums, which grow with the largest of them.
 void expect_close(const Tensor& actual, const Tensor& expected, const std::string& what) {
   ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
@@ -51,10 +62,8 @@ void expect_close(const Tensor& actual, const Tensor& expected, const std::strin
 TEST(WinogradConv, AgreesWithTheSumInFloat64) {
   for (const auto& k : kCases) {
     const Inputs in = make_inputs(k);
-    const Inputs exact{in.x.detach().to(at::kDouble).requires_grad_(),
-                       in.weight.detach().to(at::kDouble).requires_grad_(), in.dy.to(at::kDouble)};
-    const std::string what = "of " + std::to_string(k.channels) + " channels, " +
-                             std::to_string(k.height) + "x" + std::to_string(k.width);
+    const Inputs exact = in_float64(in);
+    const std::string what = name_of(k);
     const Tensor y = winograd_conv(in.x, in.weight);
     const Tensor expected_y = winograd_conv_composed(exact.x, exact.weight);
     EXPECT_TRUE(y.is_contiguous(kChannelsLast));
@@ -64,6 +73,33 @@ TEST(WinogradConv, AgreesWithTheSumInFloat64) {
     EXPECT_TRUE(actual[1].is_contiguous(kChannelsLast));
     expect_close(actual[0], expected[0], "dx " + what);
     expect_close(actual[1], expected[1], "dweight " + what);
+  }
+}
+
+/// Root mean square of the error, by that of the value.
+double relative_error(const Tensor& actual, const Tensor& expected) {
+  const Tensor error = actual.to(at::kDouble) - expected;
+  return (error.norm() / expected.norm()).item<double>();
+}
+
+// Numbers are rounded to bfloat16 (one part in 512 at most) where they are multiplied; weights come
+// as float32, and their gradient leaves as that.
+TEST(WinogradConv, InBFloat16AgreesWithTheSumInFloat64) {
+  if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
+  for (const auto& k : kCases) {
+    Inputs in = make_inputs(k);
+    in.x = in.x.detach().to(at::kBFloat16).requires_grad_();
+    in.dy = in.dy.to(at::kBFloat16);
+    const Inputs exact = in_float64(in);
+    const Tensor y = winograd_conv(in.x, in.weight);
+    const Tensor expected_y = winograd_conv_composed(exact.x, exact.weight);
+    EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+    EXPECT_TRUE(y.is_contiguous(kChannelsLast));
+    EXPECT_LT(relative_error(y, expected_y), 0.02) << "y " << name_of(k);
+    const auto actual = gradients(in, y), expected = gradients(exact, expected_y);
+    EXPECT_EQ(actual[1].scalar_type(), at::kFloat);
+    EXPECT_LT(relative_error(actual[0], expected[0]), 0.02) << "dx " << name_of(k);
+    EXPECT_LT(relative_error(actual[1], expected[1]), 0.02) << "dweight " << name_of(k);
   }
 }
 

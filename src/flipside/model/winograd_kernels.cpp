@@ -9,6 +9,8 @@ struct Float32 {
   using Value = float;
   using Point = float;
   using Element = float;
+  template <typename Width>
+  using Register = typename Width::Floats;
 
   template <typename Width>
   static FLIPSIDE_INLINE typename Width::Floats load(const float* p) {
@@ -19,9 +21,9 @@ struct Float32 {
     store_as<Width>(p, value);
   }
   template <typename Width>
-  static FLIPSIDE_INLINE void add_product(typename Width::Floats& sum, float left,
-                                          const typename Width::Floats& right) {
-    sum += left * right;
+  static FLIPSIDE_INLINE Register<Width> plus_product(Register<Width> sum, float left,
+                                                      Register<Width> right) {
+    return sum + left * right;
   }
 };
 

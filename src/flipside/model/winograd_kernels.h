@@ -32,6 +32,31 @@ void to_points(Seen seen, int64_t taps, const Square& square, const float* value
 /// is added, for its squares overlap.
 void from_points(Seen seen, int64_t taps, const Square& square, const float* points, float* values);
 
+// The same of numbers in bfloat16, the upper half of a float, for images and points alike. Sums are
+// float32, and so is what comes back from points.
+using BFloatBits = uint16_t;
+/// What a processor multiplies at once: two neighbours, the first in the lower half.
+using Pair = uint32_t;
+
+void to_points(Seen seen, int64_t taps, const Square& square, const BFloatBits* values,
+               BFloatBits* points);
+void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
+                 BFloatBits* values);
+
+/// Two squares' points in one word each, `first.step` words apart; and, unless `rows` is null, as
+/// `to_points` writes them, `row_step` numbers apart.
+struct PairedPoints {
+  Pair* pairs;
+  BFloatBits* rows[2];
+  int64_t row_step;
+};
+void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square& second,
+                      const BFloatBits* first_values, const BFloatBits* second_values,
+                      const PairedPoints& points);
+
+void to_pairs(const float* first, const float* second, int64_t count, Pair* pairs);
+void to_bfloat16(const float* values, int64_t count, BFloatBits* rounded);
+
 constexpr int64_t kPanel = 16;  // columns of a matrix that `multiply` takes together
 
 // A product of matrices, sum (+)= left right. Distances are in elements.
@@ -55,9 +80,15 @@ struct Sum {
   int64_t row;  // from row to row
 };
 void multiply(const Shape& shape, const Left& left, const Right& right, const Sum& sum, bool adds);
+/// Pairs lie along the depth, which counts them.
+void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
+              const Sum& sum, bool adds);
 
 /// Whether these loops run on the vectors that they were written for: AVX2 at least, and a build
 /// for them.
 bool has_winograd_vectors();
+/// Whether this processor can run the loops in bfloat16, and whether it multiplies pairs at once.
+bool can_multiply_pairs();
+bool has_pair_products();
 
 }  // namespace flipside::kernels

@@ -160,8 +160,8 @@ FLIPSIDE_INLINE void add_and_subtract(const Pairs& pairs, Floats* values) {
 template <typename Matrix, typename Floats, int... kRows>
 FLIPSIDE_INLINE void times(Floats* in, Floats* out, std::integer_sequence<int, kRows...>) {
   add_and_subtract(Matrix::kPairedCols, in);
-  ((out[kRows] = row_times<ByPairs<Matrix>, kRows>(
-        in, std::make_integer_sequence<int, Matrix::kIn>())),
+  ((out[kRows] =
+        row_times<ByPairs<Matrix>, kRows>(in, std::make_integer_sequence<int, Matrix::kIn>())),
    ...);
   add_and_subtract(Matrix::kPairedRows, out);
 }
@@ -231,9 +231,8 @@ struct FromPoints {
   template <typename Width>
   FLIPSIDE_INLINE void tile(int64_t c) const {
     using Floats = typename Width::Floats;
-    const auto load = [&](int i) FLIPSIDE_INLINED {
-      return load_as<Width>(points + i * square.step + c);
-    };
+    const auto load = [&](int i)
+                          FLIPSIDE_INLINED { return load_as<Width>(points + i * square.step + c); };
     const auto store = [&](int i, const Floats& sum) FLIPSIDE_INLINED {
       if (square.places[i] < 0) return;
       Value* value = values + square.places[i] + c;
@@ -293,26 +292,28 @@ template <typename Width, int kRows, int kPanels, typename Numbers>
 FLIPSIDE_INLINE void multiply_block(const Product<Numbers>& p, int64_t row, int64_t panel) {
   constexpr int kWidth = Width::kCount, kParts = kPanel / kWidth, kVectors = kPanels * kParts;
   using Floats = typename Width::Floats;
+  using Register = typename Numbers::template Register<Width>;
   const auto* a = p.left.data + row * p.left.row;
   const auto* b = p.right.data + panel * p.right.panel;
   float* c = p.sum.data + row * p.sum.row + panel * kPanel;
-  Floats sums[kRows][kVectors];
+  Register sums[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVectors; ++v)
-      sums[r][v] = p.adds ? load_as<Width>(c + r * p.sum.row + v * kWidth) : Floats{};
+      sums[r][v] = (Register)(p.adds ? load_as<Width>(c + r * p.sum.row + v * kWidth) : Floats{});
   for (int64_t k = 0; k < p.shape.depth; ++k) {
-    Floats right[kVectors];
+    Register right[kVectors];
     for (int v = 0; v < kVectors; ++v)
-      right[v] = load_as<Width>(reinterpret_cast<const float*>(
+      right[v] = (Register)load_as<Width>(reinterpret_cast<const float*>(
           b + k * p.right.depth + v / kParts * p.right.panel + v % kParts * kWidth));
     for (int r = 0; r < kRows; ++r) {
       const auto left = a[r * p.left.row + k * p.left.depth];
       for (int v = 0; v < kVectors; ++v)
-        Numbers::template add_product<Width>(sums[r][v], left, right[v]);
+        sums[r][v] = Numbers::template plus_product<Width>(sums[r][v], left, right[v]);
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) store_as<Width>(c + r * p.sum.row + v * kWidth, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v)
+      store_as<Width>(c + r * p.sum.row + v * kWidth, (Floats)sums[r][v]);
 }
 
 template <typename Width, int kRows, int kPanels, typename Numbers>

@@ -8,10 +8,24 @@
 namespace flipside {
 namespace {
 
+using kernels::BFloatBits;
 using kernels::kPanel;
 using kernels::kTile;
 using kernels::Seen;
 using kernels::Square;
+
+}  // namespace
+
+template <>
+float* numbers_of<float>(const Tensor& tensor) {
+  return tensor.data_ptr<float>();
+}
+template <>
+BFloatBits* numbers_of<BFloatBits>(const Tensor& tensor) {
+  return reinterpret_cast<BFloatBits*>(tensor.data_ptr<at::BFloat16>());
+}
+
+namespace {
 
 constexpr int64_t kMostPoints = 36, kMostTaps = 9;
 // Floats between points: a cache line, so that a tile's points do not fall into the same few places
@@ -50,6 +64,25 @@ struct TilePlace {
   }
 };
 
+/// The places of two tiles that become one element each; the second has none where tiles end.
+template <int64_t kPlaces>
+struct TilePair {
+  TilePlace tiles[2];
+  bool has_second;
+  int64_t places[2][kPlaces];
+
+  TilePair(const WinogradSizes& s, int64_t first, int64_t end)
+      : tiles{{s, first}, {s, std::min(first + 1, end - 1)}}, has_second(first + 1 < end) {}
+
+  /// `list(tile, places)` lists a tile's.
+  template <typename List>
+  void place(const List& list) {
+    list(tiles[0], places[0]);
+    list(tiles[1], places[1]);
+    if (!has_second) std::fill_n(places[1], kPlaces, -1);
+  }
+};
+
 /// The places of the taps of one phase in a kernel whose taps lie `step` apart.
 void place_taps(const WinogradSizes& s, int64_t phase, int64_t step, int64_t* places) {
   for (int64_t i = 0; i < s.taps; ++i)
@@ -75,11 +108,18 @@ class PanelRows {
     kernels::to_points(Seen::kTaps, s_.taps, {places, count, kRows * kPanel}, taps,
                        rows_ + row * kPanel + col);
   }
-  /// Writes all rows; `panels` is the first one's place at the first point.
-  void write(float* panels) const {
-    for (int64_t point = 0; point < s_.all_points(); ++point)
-      std::memcpy(panels + point * size_, rows_ + point * kRows * kPanel,
-                  sizeof(float) * kRows * kPanel);
+  /// Writes all rows, the first one `offset` numbers after the beginning of each point's panels.
+  void write(const Tensor& panels, int64_t offset) const {
+    for (int64_t point = 0; point < s_.all_points(); ++point, offset += size_) {
+      const float* rows = rows_ + point * kRows * kPanel;
+      if (panels.scalar_type() == at::kFloat) {
+        std::memcpy(panels.data_ptr<float>() + offset, rows, sizeof(float) * kRows * kPanel);
+        continue;
+      }
+      auto* pairs = reinterpret_cast<kernels::Pair*>(numbers_of<BFloatBits>(panels) + offset);
+      for (int64_t row = 0; row < kRows; row += 2, pairs += kPanel)
+        kernels::to_pairs(rows + row * kPanel, rows + (row + 1) * kPanel, kPanel, pairs);
+    }
   }
 
  private:
@@ -114,66 +154,128 @@ int64_t WinogradSizes::tiles_at_once() const {
                   tiles_of_all);
 }
 
-WinogradTiles::WinogradTiles(const WinogradSizes& sizes)
-    : s_(sizes),
-      input_step_(sizes.tiles_at_once() * sizes.depth() + kGap),
-      output_step_(sizes.tiles_at_once() * sizes.out + kGap),
-      input_(at::empty({sizes.all_points() * input_step_}, at::kFloat)),
-      output_(at::empty({sizes.all_points() * output_step_}, at::kFloat)) {}
+template <typename Number>
+WinogradTiles<Number>::WinogradTiles(const WinogradSizes& sizes) : s_(sizes) {
+  const int64_t packed = kPacked<Number>, tiles = sizes.tiles_at_once();
+  const int64_t whole = (tiles + packed - 1) / packed * packed;
+  input_step_ = whole * sizes.depth() + kGap;
+  output_step_ = whole * sizes.out + kGap;
+  columns_ = packed == 1 ? 0 : whole / packed * sizes.out;  // floats are rows and columns in one
+  input_ = at::empty({sizes.all_points() * input_step_}, at::kFloat);
+  output_ = at::empty({sizes.all_points() * output_step_}, at::kFloat);
+}
 
+/// `work(square, image, offset)` for the squares of an input, whose points begin `offset` numbers
+/// after the tiles'.
+template <typename Number>
 template <typename Work>
-void WinogradTiles::for_inputs(int64_t first, int64_t count, const Work& work) const {
+void WinogradTiles<Number>::for_inputs(int64_t first, int64_t count, int64_t step,
+                                       const Work& work) const {
   int64_t places[kMostPoints];
-  const Square square{places, s_.channels, input_step_, kTile * s_.stride * s_.channels};
+  const Square square{places, s_.channels, step, kTile * s_.stride * s_.channels};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     for (int64_t phase = 0; phase < s_.phases(); ++phase) {
       place.input(phase, places);
-      work(square, place.image, input(0) + t * s_.depth() + phase * s_.channels);
+      work(square, place.image, t * s_.depth() + phase * s_.channels);
     }
   }
 }
 
+/// The same of an output.
+template <typename Number>
 template <typename Work>
-void WinogradTiles::for_outputs(int64_t first, int64_t count, const Work& work) const {
+void WinogradTiles<Number>::for_outputs(int64_t first, int64_t count, const Work& work) const {
   int64_t places[kTile * kTile];
   const Square square{places, s_.out, output_step_, kTile * s_.out};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
     place.output(places);
-    work(square, place.image, output(0) + t * s_.out);
+    work(square, place.image, t * s_.out);
   }
 }
 
-void WinogradTiles::read_input(const float* x, int64_t first, int64_t count) const {
-  for_inputs(first, count, [&](const Square& square, int64_t image, float* points) {
-    kernels::to_points(Seen::kInput, s_.taps, square, x + image * s_.image(), points);
+template <typename Number>
+void WinogradTiles<Number>::read_input_rows(const Number* x, int64_t first, int64_t count) const {
+  auto* const rows = numbers(input_);
+  const int64_t step = input_step_ * kPacked<Number>;
+  for_inputs(first, count, step, [&](const Square& square, int64_t image, int64_t offset) {
+    kernels::to_points(Seen::kInput, s_.taps, square, x + image * s_.image(), rows + offset);
   });
 }
 
-void WinogradTiles::add_to_input(float* dx, int64_t first, int64_t count) const {
-  for_inputs(first, count, [&](const Square& square, int64_t image, float* points) {
-    kernels::from_points(Seen::kInput, s_.taps, square, points, dx + image * s_.image());
+template <>
+void WinogradTiles<float>::read_input_columns(const float* x, int64_t first, int64_t count) const {
+  read_input_rows(x, first, count);
+}
+
+template <>
+void WinogradTiles<float>::read_output(const float* dy, int64_t first, int64_t count) const {
+  for_outputs(first, count, [&](const Square& square, int64_t image, int64_t offset) {
+    kernels::to_points(Seen::kOutput, s_.taps, square, dy + image * s_.out_image(),
+                       numbers(output_) + offset);
   });
 }
 
-void WinogradTiles::read_output(const float* dy, int64_t first, int64_t count) const {
-  for_outputs(first, count, [&](const Square& square, int64_t image, float* points) {
-    kernels::to_points(Seen::kOutput, s_.taps, square, dy + image * s_.out_image(), points);
+template <>
+void WinogradTiles<BFloatBits>::read_input_columns(const BFloatBits* x, int64_t first,
+                                                   int64_t count) const {
+  for (int64_t t = 0; t < count; t += 2)
+    for (int64_t phase = 0; phase < s_.phases(); ++phase) {
+      TilePair<kMostPoints> pair(s_, first + t, first + count);
+      pair.place([phase](const TilePlace& tile, int64_t* places) { tile.input(phase, places); });
+      const auto square = [&](int i) {
+        return Square{pair.places[i], s_.channels, input_step_,
+                      2 * kTile * s_.stride * s_.channels};
+      };
+      const auto values = [&](int i) { return x + pair.tiles[i].image * s_.image(); };
+      auto* const pairs = elements(input_) + t / 2 * s_.depth() + phase * s_.channels;
+      kernels::to_paired_points(Seen::kInput, s_.taps, square(0), square(1), values(0), values(1),
+                                {pairs, {}, 0});
+    }
+}
+
+template <>
+void WinogradTiles<BFloatBits>::read_output(const BFloatBits* dy, int64_t first,
+                                            int64_t count) const {
+  for (int64_t t = 0; t < count; t += 2) {
+    TilePair<kTile * kTile> pair(s_, first + t, first + count);
+    pair.place([](const TilePlace& tile, int64_t* places) { tile.output(places); });
+    const auto square = [&](int i) {
+      return Square{pair.places[i], s_.out, output_step_, 2 * kTile * s_.out};
+    };
+    const auto values = [&](int i) { return dy + pair.tiles[i].image * s_.out_image(); };
+    auto* const pairs = elements(output_) + columns_ + t / 2 * s_.out;
+    auto* const row = numbers(output_) + t * s_.out;
+    kernels::to_paired_points(Seen::kOutput, s_.taps, square(0), square(1), values(0), values(1),
+                              {pairs, {row, row + s_.out}, 2 * output_step_});
+  }
+}
+
+template <typename Number>
+void WinogradTiles<Number>::write_output(Number* y, int64_t first, int64_t count) const {
+  for_outputs(first, count, [&](const Square& square, int64_t image, int64_t offset) {
+    kernels::from_points(Seen::kOutput, s_.taps, square, output_sums(0) + offset,
+                         y + image * s_.out_image());
   });
 }
 
-void WinogradTiles::write_output(float* y, int64_t first, int64_t count) const {
-  for_outputs(first, count, [&](const Square& square, int64_t image, float* points) {
-    kernels::from_points(Seen::kOutput, s_.taps, square, points, y + image * s_.out_image());
+template <typename Number>
+void WinogradTiles<Number>::add_to_input(float* dx, int64_t first_image, int64_t first,
+                                         int64_t count) const {
+  for_inputs(first, count, input_step_, [&](const Square& square, int64_t image, int64_t offset) {
+    kernels::from_points(Seen::kInput, s_.taps, square, input_sums(0) + offset,
+                         dx + (image - first_image) * s_.image());
   });
 }
 
-Tensor weights_to_output(const WinogradSizes& s, const Tensor& weight) {
+template class WinogradTiles<float>;
+template class WinogradTiles<BFloatBits>;
+
+Tensor weights_to_output(const WinogradSizes& s, const Tensor& weight, at::ScalarType type) {
   const Tensor taps = weight.permute({2, 3, 1, 0}).contiguous();  // [side,side,channels,out]
-  Tensor panels = at::empty({s.all_points(), s.out / kPanel, s.depth(), kPanel}, weight.options());
+  Tensor panels = at::empty({s.all_points(), s.out / kPanel, s.depth(), kPanel}, type);
   const auto* from = taps.data_ptr<float>();
-  auto* to = panels.data_ptr<float>();
   const int64_t blocks = s.depth() / PanelRows::kRows;  // of a panel
   at::parallel_for(0, s.out / kPanel * blocks, /*grain_size=*/1, [&](int64_t begin, int64_t end) {
     PanelRows rows(s);
@@ -183,17 +285,16 @@ Tensor weights_to_output(const WinogradSizes& s, const Tensor& weight) {
         const int64_t phase = (first + i) / s.channels, channel = (first + i) % s.channels;
         rows.read(i, from + channel * s.out + col, phase, s.channels * s.out, 0, kPanel);
       }
-      rows.write(to + col * s.depth() + first * kPanel);
+      rows.write(panels, col * s.depth() + first * kPanel);
     }
   });
   return panels;
 }
 
-Tensor weights_to_input(const WinogradSizes& s, const Tensor& weight) {
+Tensor weights_to_input(const WinogradSizes& s, const Tensor& weight, at::ScalarType type) {
   const Tensor taps = weight.contiguous(kChannelsLast);  // [out,side,side,channels]
-  Tensor panels = at::empty({s.all_points(), s.depth() / kPanel, s.out, kPanel}, weight.options());
+  Tensor panels = at::empty({s.all_points(), s.depth() / kPanel, s.out, kPanel}, type);
   const auto* from = taps.data_ptr<float>();
-  auto* to = panels.data_ptr<float>();
   const int64_t blocks = s.out / PanelRows::kRows;                       // of a panel
   const int64_t count = s.channels % kPanel == 0 ? kPanel : kPanel / 2;  // of one phase
   at::parallel_for(
@@ -207,7 +308,7 @@ Tensor weights_to_input(const WinogradSizes& s, const Tensor& weight) {
               rows.read(i, from + (first + i) * s.side() * s.side() * s.channels + channel, phase,
                         s.channels, d - panel, count);
             }
-          rows.write(to + panel * s.out + first * kPanel);
+          rows.write(panels, panel * s.out + first * kPanel);
         }
       });
   return panels;

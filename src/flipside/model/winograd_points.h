@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "flipside/core/torch.h"
 #include "flipside/model/winograd_kernels.h"
 
@@ -28,36 +30,69 @@ struct WinogradSizes {
   int64_t tiles_at_once() const;
 };
 
-/// Tiles that a thread takes at once, at all points: [points^2, tiles, channels] of the input and
-/// of the output. Images are channels_last; tiles are counted through all images of the batch.
+/// Numbers that images come in (`BFloatBits` are those of at::kBFloat16), and what of them is
+/// multiplied at once: a float, or a pair.
+template <typename Number>
+using WinogradElement = std::conditional_t<std::is_same_v<Number, float>, float, kernels::Pair>;
+template <typename Number>
+constexpr int64_t kPacked = sizeof(WinogradElement<Number>) / sizeof(Number);
+
+/// The numbers of a tensor of that type.
+template <typename Number>
+Number* numbers_of(const Tensor& tensor);
+
+/// Tiles that a thread takes at once, at all points. Images are channels_last; tiles are counted
+/// through all images of the batch. At each point there are rows, [tiles,channels], and columns,
+/// where what is packed into one element is a channel of neighbouring tiles.
+template <typename Number>
 class WinogradTiles {
  public:
+  using Element = WinogradElement<Number>;
   explicit WinogradTiles(const WinogradSizes& sizes);
 
-  float* input(int64_t point) const { return input_.data_ptr<float>() + point * input_step_; }
-  float* output(int64_t point) const { return output_.data_ptr<float>() + point * output_step_; }
+  // What was read, by element, and sums to be written, which take its place in the input.
+  const Element* input(int64_t point) const { return elements(input_) + point * input_step_; }
+  const Element* output_rows(int64_t point) const {
+    return elements(output_) + point * output_step_;
+  }
+  const Element* output_columns(int64_t point) const { return output_rows(point) + columns_; }
+  float* input_sums(int64_t point) const { return input_.data_ptr<float>() + point * input_step_; }
+  float* output_sums(int64_t point) const {
+    return output_.data_ptr<float>() + point * output_step_;
+  }
 
   // Of `count` tiles (tiles_at_once() at most) from `first` on.
-  void read_input(const float* x, int64_t first, int64_t count) const;
-  void add_to_input(float* dx, int64_t first, int64_t count) const;
-  void read_output(const float* dy, int64_t first, int64_t count) const;
-  void write_output(float* y, int64_t first, int64_t count) const;
+  void read_input_rows(const Number* x, int64_t first, int64_t count) const;
+  void read_input_columns(const Number* x, int64_t first, int64_t count) const;
+  void read_output(const Number* dy, int64_t first, int64_t count) const;
+  void write_output(Number* y, int64_t first, int64_t count) const;
+  /// `dx` begins with the image `first_image`.
+  void add_to_input(float* dx, int64_t first_image, int64_t first, int64_t count) const;
 
  private:
   template <typename Work>
-  void for_inputs(int64_t first, int64_t count, const Work& work) const;
+  void for_inputs(int64_t first, int64_t count, int64_t step, const Work& work) const;
   template <typename Work>
   void for_outputs(int64_t first, int64_t count, const Work& work) const;
 
+  static Number* numbers(const Tensor& buffer) {
+    return reinterpret_cast<Number*>(buffer.data_ptr<float>());
+  }
+  static Element* elements(const Tensor& buffer) {
+    return reinterpret_cast<Element*>(buffer.data_ptr<float>());
+  }
+
   const WinogradSizes& s_;
-  int64_t input_step_, output_step_;  // from point to point, in floats
-  Tensor input_, output_;
+  int64_t input_step_, output_step_;  // from point to point, in words
+  int64_t columns_;                   // from an output's rows to its columns, in elements
+  Tensor input_, output_;             // words
 };
 
-/// Weights at all points as panels of the output's channels: [points^2, out/16, depth, 16].
-Tensor weights_to_output(const WinogradSizes& s, const Tensor& weight);
+/// Weights at all points as panels of the output's channels, of type `weight`'s or bfloat16:
+/// [points^2, out/16, depth, 16], where what is packed into one element are neighbours in depth.
+Tensor weights_to_output(const WinogradSizes& s, const Tensor& weight, at::ScalarType type);
 /// The transposed ones as panels of the input's: [points^2, depth/16, out, 16].
-Tensor weights_to_input(const WinogradSizes& s, const Tensor& weight);
+Tensor weights_to_input(const WinogradSizes& s, const Tensor& weight, at::ScalarType type);
 /// `dtaps` [out,side,side,channels], the weights' gradient, from that at all points,
 /// [points^2, out, depth].
 void points_to_weights(const WinogradSizes& s, const float* dpoints, float* dtaps);

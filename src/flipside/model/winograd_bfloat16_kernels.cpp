@@ -1,0 +1,208 @@
+#include "flipside/model/winograd_kernels.h"
+
+// Where the compiler can, this file is compiled for AVX-512 with bfloat16, and runs there only: no
+// clones, since without such products these loops are slower than those of float32. Elsewhere it is
+// written out, for the tests.
+#include "flipside/model/clones.h"
+#if FLIPSIDE_HAS_CLONES
+#include <immintrin.h>
+#include <utility>
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
+#endif
+
+#include "flipside/model/winograd_loops.h"
+
+namespace flipside::kernels {
+namespace {
+
+/// Two vectors' bfloat16s in turn.
+template <typename Width>
+FLIPSIDE_INLINE typename Width::Bits paired(const typename Width::Floats& first,
+                                            const typename Width::Floats& second) {
+#if FLIPSIDE_HAS_CLONES
+  if constexpr (Width::kCount == Sixteen::kCount) {
+    const __m512i one_after_other = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+    const __m512i in_turn =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return (typename Width::Bits)_mm512_permutexvar_epi16(in_turn, one_after_other);
+  }
+#endif
+  return round_to_bfloat16<Width>(first) | round_to_bfloat16<Width>(second) << 16;
+}
+
+template <typename Width>
+struct RegisterOf {
+  using Type = typename Width::Floats;
+};
+#if FLIPSIDE_HAS_CLONES
+template <>
+struct RegisterOf<Sixteen> {  // of its products' own type: others GCC keeps in memory between them
+  using Type = __m512;
+};
+#endif
+
+struct BFloat16 {
+  using Value = BFloatBits;
+  using Point = BFloatBits;
+  using Element = Pair;
+  template <typename Width>
+  using Register = typename RegisterOf<Width>::Type;
+
+  template <typename Width>
+  static FLIPSIDE_INLINE typename Width::Floats load(const BFloatBits* p) {
+    return load_as<Width>(p);
+  }
+  template <typename Width>
+  static FLIPSIDE_INLINE void store(BFloatBits* p, const typename Width::Floats& value) {
+#if FLIPSIDE_HAS_CLONES
+    if constexpr (Width::kCount == Sixteen::kCount)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                          (__m256i)_mm512_cvtneps_pbh((__m512)value));
+    else
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), (__m128i)_mm256_cvtneps_pbh((__m256)value));
+#else
+    store_as<Width>(p, value);
+#endif
+  }
+  /// `right` is a vector of pairs, whatever it is called.
+  template <typename Width>
+  static FLIPSIDE_INLINE Register<Width> plus_product(Register<Width> sum, Pair left,
+                                                      Register<Width> right) {
+    using Floats = typename Width::Floats;
+    using Bits = typename Width::Bits;
+#if FLIPSIDE_HAS_CLONES
+    if constexpr (Width::kCount == Sixteen::kCount) {
+      const auto factor = (__m512bh)_mm512_set1_epi32(static_cast<int>(left));
+      return _mm512_dpbf16_ps(sum, factor, (__m512bh)right);
+    }
+#endif
+    const Bits factor = Bits{} + left, other = (Bits)right;
+    constexpr uint32_t kUpper = 0xffff0000;
+    return (Register<Width>)((Floats)sum + (Floats)(factor << 16) * (Floats)(other << 16) +
+                             (Floats)(factor & kUpper) * (Floats)(other & kUpper));
+  }
+};
+
+template <typename Width>
+FLIPSIDE_INLINE void store_pairs(Pair* p, const typename Width::Floats& first,
+                                 const typename Width::Floats& second) {
+  store_as<Width>(reinterpret_cast<float*>(p),
+                  (typename Width::Floats)paired<Width>(first, second));
+}
+
+template <typename Matrix>
+struct ToPairedPoints {
+  const Square &first, &second;
+  const BFloatBits *first_values, *second_values;
+  const PairedPoints& points;
+
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    using Floats = typename Width::Floats;
+    constexpr int kAll = Matrix::kOut * Matrix::kOut;
+    for (int i = 0; i < kAll; ++i) __builtin_prefetch(points.pairs + i * first.step + c, 1);
+    Floats of_first[kAll];
+    times_both<Matrix, Floats>(
+        [&](int i) FLIPSIDE_INLINED {
+          return load_place<Width, BFloat16>(first.places[i], first_values + c, first.ahead);
+        },
+        [&](int i, const Floats& point) FLIPSIDE_INLINED { of_first[i] = point; });
+    times_both<Matrix, Floats>(
+        [&](int i) FLIPSIDE_INLINED {
+          return load_place<Width, BFloat16>(second.places[i], second_values + c, second.ahead);
+        },
+        [&](int i, const Floats& point) FLIPSIDE_INLINED {
+          store_pairs<Width>(points.pairs + i * first.step + c, of_first[i], point);
+          if (!points.rows[0]) return;
+          BFloat16::store<Width>(points.rows[0] + i * points.row_step + c, of_first[i]);
+          BFloat16::store<Width>(points.rows[1] + i * points.row_step + c, point);
+        });
+  }
+};
+
+template <typename Taps>
+FLIPSIDE_INLINE void to_paired_points_of(Seen seen, const Square& first, const Square& second,
+                                         const BFloatBits* first_values,
+                                         const BFloatBits* second_values,
+                                         const PairedPoints& points) {
+  const auto run = [&](auto matrix) FLIPSIDE_INLINED {
+    using Matrix = decltype(matrix);
+    for_widths(ToPairedPoints<Matrix>{first, second, first_values, second_values, points},
+               first.count);
+  };
+  switch (seen) {
+    case Seen::kInput:
+      return run(OfInput<Taps>());
+    case Seen::kTaps:
+      return run(OfTaps<Taps>());
+    case Seen::kOutput:
+      return run(Adjoint<ToOutput<Taps>>());
+  }
+}
+
+struct ToPairs {
+  const float *first, *second;
+  Pair* pairs;
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    store_pairs<Width>(pairs + c, load_as<Width>(first + c), load_as<Width>(second + c));
+  }
+};
+
+struct ToBFloat16 {
+  const float* values;
+  BFloatBits* rounded;
+  template <typename Width>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    BFloat16::store<Width>(rounded + c, load_as<Width>(values + c));
+  }
+};
+
+}  // namespace
+
+void to_points(Seen seen, int64_t taps, const Square& square, const BFloatBits* values,
+               BFloatBits* points) {
+  if (taps == 3) return to_points_of<ThreeTaps, BFloat16>(seen, square, values, points);
+  to_points_of<TwoTaps, BFloat16>(seen, square, values, points);
+}
+
+void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
+                 BFloatBits* values) {
+  if (taps == 3) return from_points_of<ThreeTaps, BFloat16>(seen, square, points, values);
+  from_points_of<TwoTaps, BFloat16>(seen, square, points, values);
+}
+
+void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square& second,
+                      const BFloatBits* first_values, const BFloatBits* second_values,
+                      const PairedPoints& points) {
+  if (taps == 3)
+    return to_paired_points_of<ThreeTaps>(seen, first, second, first_values, second_values, points);
+  to_paired_points_of<TwoTaps>(seen, first, second, first_values, second_values, points);
+}
+
+void to_pairs(const float* first, const float* second, int64_t count, Pair* pairs) {
+  for_widths(ToPairs{first, second, pairs}, count);
+}
+
+void to_bfloat16(const float* values, int64_t count, BFloatBits* rounded) {
+  for_widths(ToBFloat16{values, rounded}, count);
+}
+
+void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
+              const Sum& sum, bool adds) {
+  multiply_any(Product<BFloat16>{shape, left, right, sum, adds});
+}
+
+bool can_multiply_pairs() { return !FLIPSIDE_HAS_CLONES || has_pair_products(); }
+
+bool has_pair_products() {
+#if FLIPSIDE_HAS_CLONES
+  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
+  return has;
+#else
+  return false;
+#endif
+}
+
+}  // namespace flipside::kernels
