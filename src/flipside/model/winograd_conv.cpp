@@ -124,8 +124,7 @@ class WinogradGradients {
     const int64_t numbers = (end - begin) * s_.image(), first_tile = begin * s_.tiles();
     float* dx = nullptr;
     if (dx_.defined()) {
-      dx = sums.defined() ? sums.data_ptr<float>()
-                          : reinterpret_cast<float*>(numbers_of<Number>(dx_)) + begin * s_.image();
+      dx = sums.defined() ? sums.data_ptr<float>() : dx_.data_ptr<float>() + begin * s_.image();
       std::memset(dx, 0, sizeof(float) * numbers);
     }
     for_chunks(s_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {

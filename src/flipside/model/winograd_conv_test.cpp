@@ -37,8 +37,24 @@ Inputs make_inputs(const Case& k, at::ScalarType type = at::kFloat) {
           random({k.n, k.out, k.height / stride, k.width / stride})};
 }
 
+/// Images in `type`, and weights in float32.
+Inputs inputs_in(at::ScalarType type, const Case& k) {
+  Inputs in = make_inputs(k);
+  return {in.x.detach().to(type).requires_grad_(), in.weight, in.dy.to(type)};
+}
+
+/// Types of images that the node knows on this processor.
+std::vector<at::ScalarType> types_here() {
+  if (!kernels::can_multiply_pairs()) return {at::kFloat};
+  return {at::kFloat, at::kBFloat16};
+}
+
 std::vector<Tensor> gradients(const Inputs& in, const Tensor& y) {
   return torch::autograd::grad({y}, {in.x, in.weight}, {in.dy.to(y.scalar_type())});
+}
+
+kernels::BFloatBits* bits(const Tensor& tensor) {
+  return reinterpret_cast<kernels::BFloatBits*>(tensor.data_ptr<at::BFloat16>());
 }
 
 /// The same numbers, as the sum takes them in float64.
@@ -87,9 +103,7 @@ double relative_error(const Tensor& actual, const Tensor& expected) {
 TEST(WinogradConv, InBFloat16AgreesWithTheSumInFloat64) {
   if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
   for (const auto& k : kCases) {
-    Inputs in = make_inputs(k);
-    in.x = in.x.detach().to(at::kBFloat16).requires_grad_();
-    in.dy = in.dy.to(at::kBFloat16);
+    const Inputs in = inputs_in(at::kBFloat16, k);
     const Inputs exact = in_float64(in);
     const Tensor y = winograd_conv(in.x, in.weight);
     const Tensor expected_y = winograd_conv_composed(exact.x, exact.weight);
@@ -115,32 +129,36 @@ TEST(WinogradConv, PixelByHand) {
 }
 
 TEST(WinogradConv, GivesOnlyTheGradientsThatAreAskedFor) {
-  for (const auto& k : {kCases[0], kCases[6]}) {
-    const Inputs in = make_inputs(k);
-    const auto both = gradients(in, winograd_conv(in.x, in.weight));
-    const Tensor of_x = winograd_conv(in.x, in.weight.detach());
-    EXPECT_TRUE(torch::equal(torch::autograd::grad({of_x}, {in.x}, {in.dy})[0], both[0]));
-    const Tensor of_weight = winograd_conv(in.x.detach(), in.weight);
-    EXPECT_TRUE(torch::equal(torch::autograd::grad({of_weight}, {in.weight}, {in.dy})[0], both[1]));
-  }
+  for (const auto type : types_here())
+    for (const auto& k : {kCases[0], kCases[6]}) {
+      const Inputs in = inputs_in(type, k);
+      const auto both = gradients(in, winograd_conv(in.x, in.weight));
+      const Tensor of_x = winograd_conv(in.x, in.weight.detach());
+      EXPECT_TRUE(torch::equal(torch::autograd::grad({of_x}, {in.x}, {in.dy})[0], both[0]));
+      const Tensor of_weight = winograd_conv(in.x.detach(), in.weight);
+      EXPECT_TRUE(
+          torch::equal(torch::autograd::grad({of_weight}, {in.weight}, {in.dy})[0], both[1]));
+    }
 }
 
 TEST(WinogradConv, RepeatsItselfToTheLastBit) {
-  const Inputs in = make_inputs({7, 32, 32, 20, 20, 3});
-  const auto run = [&] {
-    const Tensor y = winograd_conv(in.x, in.weight);
-    const auto found = gradients(in, y);
-    return std::vector<Tensor>{y, found[0], found[1]};
-  };
-  const auto once = run(), again = run();
-  for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(torch::equal(once[i], again[i])) << i;
-  // Of the threads only the weights' gradient is the work of all.
-  const int threads = at::get_num_threads();
-  at::set_num_threads(threads == 1 ? 2 : 1);
-  const auto otherwise = run();
-  at::set_num_threads(threads);
-  for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(once[i], otherwise[i])) << i;
-  EXPECT_TRUE(torch::allclose(once[2], otherwise[2], 1e-4, 1e-3));
+  for (const auto type : types_here()) {
+    const Inputs in = inputs_in(type, {7, 32, 32, 20, 20, 3});
+    const auto run = [&] {
+      const Tensor y = winograd_conv(in.x, in.weight);
+      const auto found = gradients(in, y);
+      return std::vector<Tensor>{y, found[0], found[1]};
+    };
+    const auto once = run(), again = run();
+    for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(torch::equal(once[i], again[i])) << i;
+    // Of the threads only the weights' gradient is the work of all.
+    const int threads = at::get_num_threads();
+    at::set_num_threads(threads == 1 ? 2 : 1);
+    const auto otherwise = run();
+    at::set_num_threads(threads);
+    for (size_t i = 0; i < 2; ++i) EXPECT_TRUE(torch::equal(once[i], otherwise[i])) << i;
+    EXPECT_TRUE(torch::allclose(once[2], otherwise[2], 1e-4, 1e-3));
+  }
 }
 
 TEST(WinogradConv, HasSecondDerivatives) {
@@ -173,16 +191,17 @@ TEST(WinogradConv, LeavesToLibtorchWhatItDoesNotKnow) {
 }
 
 TEST(WinogradConv, WeightsThatAreKeptMakeNoDifference) {
-  for (const auto& k : kCases) {
-    const Inputs in = make_inputs(k);
-    const Tensor kept = winograd_weights(in.weight);
-    ASSERT_EQ(kept.defined(), k.channels % 8 == 0);
-    EXPECT_FALSE(kept.defined() && kept.requires_grad());
-    const Tensor y = winograd_conv(in.x, in.weight, kept);
-    EXPECT_TRUE(torch::equal(y, winograd_conv(in.x, in.weight)));
-    const auto here = gradients(in, y), expected = gradients(in, winograd_conv(in.x, in.weight));
-    for (size_t i = 0; i < here.size(); ++i) EXPECT_TRUE(torch::equal(here[i], expected[i])) << i;
-  }
+  for (const auto type : types_here())
+    for (const auto& k : kCases) {
+      const Inputs in = inputs_in(type, k);
+      const Tensor kept = winograd_weights(in.weight, type);
+      ASSERT_EQ(kept.defined(), k.channels % 8 == 0);
+      EXPECT_FALSE(kept.defined() && kept.requires_grad());
+      const Tensor y = winograd_conv(in.x, in.weight, kept);
+      EXPECT_TRUE(torch::equal(y, winograd_conv(in.x, in.weight)));
+      const auto here = gradients(in, y), expected = gradients(in, winograd_conv(in.x, in.weight));
+      for (size_t i = 0; i < here.size(); ++i) EXPECT_TRUE(torch::equal(here[i], expected[i])) << i;
+    }
   EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 1, 1})).defined());
   EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 5, 5})).defined());
   EXPECT_FALSE(winograd_weights(torch::rand({16, 16, 3, 3}, at::kDouble)).defined());
@@ -190,8 +209,8 @@ TEST(WinogradConv, WeightsThatAreKeptMakeNoDifference) {
 
 TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
   const auto prefers = [](int64_t n, int64_t channels, int64_t pixels, int64_t side,
-                          bool keeps = false) {
-    return prefers_winograd(torch::empty({n, channels, pixels, pixels}),
+                          bool keeps = false, at::ScalarType type = at::kFloat) {
+    return prefers_winograd(torch::empty({n, channels, pixels, pixels}, type),
                             torch::empty({32, channels, side, side}), keeps);
   };
   const bool here = kernels::has_winograd_vectors();
@@ -204,6 +223,9 @@ TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
   EXPECT_FALSE(prefers(64, 3, 64, 3));
   EXPECT_FALSE(prefers(64, 16, 64, 1));
   EXPECT_FALSE(prefers(64, 16, 63, 4));
+  const bool pairs_here = kernels::has_pair_products() && !has_bfloat16_tiles();
+  EXPECT_EQ(prefers(8, 16, 16, 3, /*keeps=*/false, at::kBFloat16), pairs_here);
+  EXPECT_FALSE(prefers(8, 16, 16, 3, /*keeps=*/false, at::kDouble));
   const PlainOperators plain;
   EXPECT_FALSE(prefers(8, 16, 16, 3));
 }
@@ -218,6 +240,20 @@ TEST(Convolve, TakesTheFasterWay) {
   EXPECT_TRUE(torch::allclose(here, layer(x), 1e-4, 1e-4));
 }
 
+TEST(Convolve, TakesTheFasterWayInBFloat16) {
+  torch::manual_seed(5);
+  Conv layer = make_conv(24, 48, 4, /*stride=*/2);
+  const Tensor x = torch::randn({8, 24, 32, 32}).to(at::kBFloat16).contiguous(kChannelsLast);
+  const ActivationType type(at::kBFloat16);
+  const Tensor here = convolve(layer, x);
+  if (prefers_winograd(x, layer->weight)) {
+    EXPECT_TRUE(torch::equal(here, winograd_conv(x, layer->weight)));
+  }
+  const Tensor exact = winograd_conv_composed(x.to(at::kDouble), layer->weight);
+  EXPECT_EQ(here.scalar_type(), at::kBFloat16);
+  EXPECT_LT(relative_error(here, exact), 0.02);
+}
+
 TEST(Conv, KeepsItsWeightsUntilTheyChange) {
   torch::manual_seed(5);
   Conv layer = make_conv(16, 32, 3);
@@ -228,6 +264,10 @@ TEST(Conv, KeepsItsWeightsUntilTheyChange) {
   layer->weight.mul_(2);
   EXPECT_TRUE(torch::equal(layer->kept_weights(), 2 * kept));
   layer->weight.set_data(layer->weight / 2);
+  EXPECT_TRUE(torch::equal(layer->kept_weights(), kept));
+  if (!kernels::can_multiply_pairs()) return;
+  const Tensor rounded = layer->kept_weights(at::kBFloat16);
+  EXPECT_EQ(rounded.scalar_type(), at::kBFloat16);
   EXPECT_TRUE(torch::equal(layer->kept_weights(), kept));
 }
 
@@ -308,6 +348,73 @@ TEST(WinogradKernels, AdjointsAreThat) {
       kernels::from_points(seen, taps, square, p.data_ptr<float>(), back.data_ptr<float>());
       EXPECT_NEAR((forward * p).sum().item<double>(), (v * back).sum().item<double>(), 0.05);
       EXPECT_EQ(back[1].abs().sum().item<double>(), 0);
+    }
+}
+
+/// Of two squares at once what each gives for itself, in turn.
+TEST(WinogradKernels, PairPointsOfTwoSquares) {
+  if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
+  for (const int64_t taps : {2, 3})
+    for (const Seen seen : {Seen::kInput, Seen::kTaps, Seen::kOutput}) {
+      const int64_t a = kernels::winograd_points(taps), length = 24;
+      const int64_t side = seen == Seen::kInput ? a : seen == Seen::kTaps ? taps : kernels::kTile;
+      torch::manual_seed(taps);
+      const Tensor v = torch::randn({2, side * side, length}).to(at::kBFloat16);
+      std::vector<int64_t> places[2];
+      for (int64_t i = 0; i < side * side; ++i)
+        for (auto& list : places) list.push_back(i * length);
+      places[1][1] = -1;  // is not there
+      const auto square = [&](int i, int64_t step) {
+        return Square{places[i].data(), length, step};
+      };
+      const Tensor alone = torch::empty({2, a * a, length}, at::kBFloat16);
+      for (int i : {0, 1})
+        kernels::to_points(seen, taps, square(i, length), bits(v[i]), bits(alone[i]));
+      const Tensor rows = torch::empty_like(alone);
+      const Tensor pairs = torch::empty({a * a, length, 2}, at::kBFloat16);
+      kernels::to_paired_points(
+          seen, taps, square(0, length), square(1, length), bits(v[0]), bits(v[1]),
+          {reinterpret_cast<kernels::Pair*>(bits(pairs)), {bits(rows[0]), bits(rows[1])}, length});
+      EXPECT_TRUE(torch::equal(rows, alone));
+      EXPECT_TRUE(torch::equal(pairs, alone.permute({1, 2, 0})));
+    }
+}
+
+TEST(WinogradKernels, RoundToPairs) {
+  if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
+  torch::manual_seed(1);
+  const Tensor values = torch::randn({2, 24}), rounded = values.to(at::kBFloat16);
+  const Tensor pairs = torch::empty({24, 2}, at::kBFloat16), row = torch::empty_like(rounded[0]);
+  kernels::to_pairs(values[0].data_ptr<float>(), values[1].data_ptr<float>(), 24,
+                    reinterpret_cast<kernels::Pair*>(bits(pairs)));
+  EXPECT_TRUE(torch::equal(pairs, rounded.t()));
+  kernels::to_bfloat16(values[0].data_ptr<float>(), 24, bits(row));
+  EXPECT_TRUE(torch::equal(row, rounded[0]));
+}
+
+TEST(WinogradKernels, MultiplyPairsOfAllShapes) {
+  if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
+  for (const int64_t rows : {1, 5, 6, 13})
+    for (const int64_t cols : {16, 32, 48, 64, 80, 112}) {
+      const int64_t pairs = 7, depth = 2 * pairs;
+      torch::manual_seed(rows);
+      const Tensor a = torch::randn({rows, depth}).to(at::kBFloat16);
+      const Tensor b = torch::randn({depth, cols}).to(at::kBFloat16);
+      const Tensor expected = a.to(at::kDouble).mm(b.to(at::kDouble)).to(at::kFloat);
+      const Tensor panels = b.view({pairs, 2, cols}).transpose(1, 2).contiguous();
+      const Tensor turned = a.view({rows, pairs, 2}).transpose(0, 1).contiguous();
+      const auto elements = [](const Tensor& of) {
+        return reinterpret_cast<const kernels::Pair*>(bits(of));
+      };
+      const Tensor c = torch::ones({rows, cols + 3});
+      const kernels::Sum sum{c.data_ptr<float>(), cols + 3};
+      const kernels::RightOf<kernels::Pair> right{elements(panels), kernels::kPanel, cols};
+      kernels::multiply({rows, pairs, cols}, {elements(a), pairs, 1}, right, sum, /*adds=*/false);
+      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-4)) << rows << cols;
+      kernels::multiply({rows, pairs, cols}, {elements(turned), 1, rows}, right, sum,
+                        /*adds=*/true);
+      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), 2 * expected, 1e-5, 1e-4));
+      EXPECT_TRUE(torch::equal(c.slice(1, cols), torch::ones({rows, 3})));  // left alone
     }
 }
 

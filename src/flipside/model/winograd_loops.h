@@ -50,74 +50,74 @@ struct Filter {
 // Points whose products lose few digits, among fractions that float32 holds exactly: with the usual
 // 0, 1, -1, 2, -2 and 0, 1, -1, 2 errors are 2.4 times as large.
 struct ThreeTaps {
-  static constexpr int kPoints = 6, kFirstPair = 1, kPairs = 2;
+  static constexpr int kPoints = 6, kFirstOpposite = 1, kOpposites = 2;
   static constexpr Filter<3> kFilter{{0, 0.625, -0.625, 1.5, -1.5}};
 };
 struct TwoTaps {
-  static constexpr int kPoints = 5, kFirstPair = 0, kPairs = 2;
+  static constexpr int kPoints = 5, kFirstOpposite = 0, kOpposites = 2;
   static constexpr Filter<2> kFilter{{0.375, -0.375, 1.25, -1.25}};
 };
 
-/// Neighbouring rows or columns that belong to points a and -a: what even powers give them is the
-/// same, and what odd ones give differs in sign, so that both are done at once.
-struct Pairs {
+/// Rows or columns that belong to points a and -a, side by side from `first` on, `count` times two:
+/// what even powers give them is the same, and what odd ones give differs in sign, so that both are
+/// done at once.
+struct Opposites {
   int first, count;
   constexpr bool has(int i) const { return i >= first && i < first + 2 * count; }
-  constexpr int start(int i) const { return i - (i - first) % 2; }  // of the pair that has i
+  constexpr int start(int i) const { return i - (i - first) % 2; }  // of the two that i is one of
 };
-constexpr Pairs kNoPairs{0, 0};
+constexpr Opposites kNoOpposites{0, 0};
 
 // What is done along each axis, as [kOut,kIn] matrices.
 template <typename Taps>
 struct OfInput {
   static constexpr int kOut = Taps::kPoints, kIn = Taps::kPoints;
-  static constexpr Pairs kPairedRows{Taps::kFirstPair, Taps::kPairs}, kPairedCols = kNoPairs;
+  static constexpr Opposites kRows{Taps::kFirstOpposite, Taps::kOpposites}, kCols = kNoOpposites;
   static constexpr float at(int i, int j) { return Taps::kFilter.input[i][j]; }
 };
 template <typename Taps>
 struct OfTaps {
   static constexpr int kOut = Taps::kPoints, kIn = Taps::kPoints - kTile + 1;
-  static constexpr Pairs kPairedRows{Taps::kFirstPair, Taps::kPairs}, kPairedCols = kNoPairs;
+  static constexpr Opposites kRows{Taps::kFirstOpposite, Taps::kOpposites}, kCols = kNoOpposites;
   static constexpr float at(int i, int j) { return Taps::kFilter.taps[i][j]; }
 };
 template <typename Taps>
 struct ToOutput {
   static constexpr int kOut = kTile, kIn = Taps::kPoints;
-  static constexpr Pairs kPairedRows = kNoPairs, kPairedCols{Taps::kFirstPair, Taps::kPairs};
+  static constexpr Opposites kRows = kNoOpposites, kCols{Taps::kFirstOpposite, Taps::kOpposites};
   static constexpr float at(int i, int j) { return Taps::kFilter.output[i][j]; }
 };
 template <typename Matrix>
 struct Adjoint {
   static constexpr int kOut = Matrix::kIn, kIn = Matrix::kOut;
-  static constexpr Pairs kPairedRows = Matrix::kPairedCols, kPairedCols = Matrix::kPairedRows;
+  static constexpr Opposites kRows = Matrix::kCols, kCols = Matrix::kRows;
   static constexpr float at(int i, int j) { return Matrix::at(j, i); }
 };
 
-/// Half the sum of a pair's numbers (its first place) or half their difference (its second).
-constexpr float half_of_pair(bool is_second, float first, float second) {
+/// Half the sum of opposites' numbers (in the first's place) or half their difference.
+constexpr float half_of(bool is_second, float first, float second) {
   return (is_second ? first - second : first + second) / 2;
 }
 
-/// `Matrix` for pairs' sums and differences in place of both: of what goes in, or comes out.
+/// `Matrix` for opposites' sums and differences in place of both: of what goes in, or comes out.
 template <typename Matrix>
-struct ByPairs {
-  static constexpr int kCols = Matrix::kIn;
+struct Halved {
   static constexpr float at(int i, int j) {
-    if (Matrix::kPairedRows.has(i)) {
-      const int first = Matrix::kPairedRows.start(i);
-      return half_of_pair(i > first, Matrix::at(first, j), Matrix::at(first + 1, j));
+    if (Matrix::kRows.has(i)) {
+      const int first = Matrix::kRows.start(i);
+      return half_of(i > first, Matrix::at(first, j), Matrix::at(first + 1, j));
     }
-    if (Matrix::kPairedCols.has(j)) {
-      const int first = Matrix::kPairedCols.start(j);
-      return half_of_pair(j > first, Matrix::at(i, first), Matrix::at(i, first + 1));
+    if (Matrix::kCols.has(j)) {
+      const int first = Matrix::kCols.start(j);
+      return half_of(j > first, Matrix::at(i, first), Matrix::at(i, first + 1));
     }
     return Matrix::at(i, j);
   }
   /// The column that a row's sum starts with: one that is taken as it is, if there is any.
   static constexpr int start(int i) {
-    for (int j = 0; j < kCols; ++j)
+    for (int j = 0; j < Matrix::kIn; ++j)
       if (at(i, j) == 1.F) return j;
-    for (int j = 0; j < kCols; ++j)
+    for (int j = 0; j < Matrix::kIn; ++j)
       if (at(i, j) != 0.F) return j;
     return 0;
   }
@@ -146,10 +146,10 @@ FLIPSIDE_INLINE Floats row_times(const Floats* in, std::integer_sequence<int, kC
   return sum;
 }
 
-/// Sums of pairs in the place of their first, differences in that of their second.
+/// Sums in the place of the first of two opposites, differences in that of the second.
 template <typename Floats>
-FLIPSIDE_INLINE void add_and_subtract(const Pairs& pairs, Floats* values) {
-  for (int i = pairs.first; i < pairs.first + 2 * pairs.count; i += 2) {
+FLIPSIDE_INLINE void add_and_subtract(const Opposites& all, Floats* values) {
+  for (int i = all.first; i < all.first + 2 * all.count; i += 2) {
     const Floats first = values[i], second = values[i + 1];
     values[i] = first + second;
     values[i + 1] = first - second;
@@ -159,11 +159,11 @@ FLIPSIDE_INLINE void add_and_subtract(const Pairs& pairs, Floats* values) {
 /// out = Matrix in; `in` is used up.
 template <typename Matrix, typename Floats, int... kRows>
 FLIPSIDE_INLINE void times(Floats* in, Floats* out, std::integer_sequence<int, kRows...>) {
-  add_and_subtract(Matrix::kPairedCols, in);
+  add_and_subtract(Matrix::kCols, in);
   ((out[kRows] =
-        row_times<ByPairs<Matrix>, kRows>(in, std::make_integer_sequence<int, Matrix::kIn>())),
+        row_times<Halved<Matrix>, kRows>(in, std::make_integer_sequence<int, Matrix::kIn>())),
    ...);
-  add_and_subtract(Matrix::kPairedRows, out);
+  add_and_subtract(Matrix::kRows, out);
 }
 
 /// [kIn,kIn] by `load(i)` -> [kOut,kOut] to `store(i, value)`, along both axes.

@@ -14,19 +14,6 @@ using kernels::kTile;
 using kernels::Seen;
 using kernels::Square;
 
-}  // namespace
-
-template <>
-float* numbers_of<float>(const Tensor& tensor) {
-  return tensor.data_ptr<float>();
-}
-template <>
-BFloatBits* numbers_of<BFloatBits>(const Tensor& tensor) {
-  return reinterpret_cast<BFloatBits*>(tensor.data_ptr<at::BFloat16>());
-}
-
-namespace {
-
 constexpr int64_t kMostPoints = 36, kMostTaps = 9;
 // Floats between points: a cache line, so that a tile's points do not fall into the same few places
 // of a core's nearest cache.

@@ -39,7 +39,12 @@ constexpr int64_t kPacked = sizeof(WinogradElement<Number>) / sizeof(Number);
 
 /// The numbers of a tensor of that type.
 template <typename Number>
-Number* numbers_of(const Tensor& tensor);
+Number* numbers_of(const Tensor& tensor) {
+  if constexpr (std::is_same_v<Number, float>)
+    return tensor.data_ptr<float>();
+  else
+    return reinterpret_cast<Number*>(tensor.data_ptr<at::BFloat16>());
+}
 
 /// Tiles that a thread takes at once, at all points. Images are channels_last; tiles are counted
 /// through all images of the batch. At each point there are rows, [tiles,channels], and columns,
