@@ -44,7 +44,6 @@ struct RegisterOf<Sixteen> {  // of its products' own type: others GCC keeps in 
 
 struct BFloat16 {
   using Value = BFloatBits;
-  using Point = BFloatBits;
   using Element = Pair;
   template <typename Width>
   using Register = typename RegisterOf<Width>::Type;
@@ -121,26 +120,6 @@ struct ToPairedPoints {
   }
 };
 
-template <typename Taps>
-FLIPSIDE_INLINE void to_paired_points_of(Seen seen, const Square& first, const Square& second,
-                                         const BFloatBits* first_values,
-                                         const BFloatBits* second_values,
-                                         const PairedPoints& points) {
-  const auto run = [&](auto matrix) FLIPSIDE_INLINED {
-    using Matrix = decltype(matrix);
-    for_widths(ToPairedPoints<Matrix>{first, second, first_values, second_values, points},
-               first.count);
-  };
-  switch (seen) {
-    case Seen::kInput:
-      return run(OfInput<Taps>());
-    case Seen::kTaps:
-      return run(OfTaps<Taps>());
-    case Seen::kOutput:
-      return run(Adjoint<ToOutput<Taps>>());
-  }
-}
-
 struct ToPairs {
   const float *first, *second;
   Pair* pairs;
@@ -163,22 +142,21 @@ struct ToBFloat16 {
 
 void to_points(Seen seen, int64_t taps, const Square& square, const BFloatBits* values,
                BFloatBits* points) {
-  if (taps == 3) return to_points_of<ThreeTaps, BFloat16>(seen, square, values, points);
-  to_points_of<TwoTaps, BFloat16>(seen, square, values, points);
+  to_points_by<BFloat16>(seen, taps, square, values, points);
 }
 
 void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
                  BFloatBits* values) {
-  if (taps == 3) return from_points_of<ThreeTaps, BFloat16>(seen, square, points, values);
-  from_points_of<TwoTaps, BFloat16>(seen, square, points, values);
+  from_points_by<BFloat16>(seen, taps, square, points, values);
 }
 
 void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square& second,
                       const BFloatBits* first_values, const BFloatBits* second_values,
                       const PairedPoints& points) {
-  if (taps == 3)
-    return to_paired_points_of<ThreeTaps>(seen, first, second, first_values, second_values, points);
-  to_paired_points_of<TwoTaps>(seen, first, second, first_values, second_values, points);
+  with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
+    using Squares = ToPairedPoints<decltype(matrix)>;
+    for_widths(Squares{first, second, first_values, second_values, points}, first.count);
+  });
 }
 
 void to_pairs(const float* first, const float* second, int64_t count, Pair* pairs) {

@@ -7,7 +7,6 @@ namespace {
 
 struct Float32 {
   using Value = float;
-  using Point = float;
   using Element = float;
   template <typename Width>
   using Register = typename Width::Floats;
@@ -31,14 +30,12 @@ struct Float32 {
 
 FLIPSIDE_CLONES void to_points(Seen seen, int64_t taps, const Square& square, const float* values,
                                float* points) {
-  if (taps == 3) return to_points_of<ThreeTaps, Float32>(seen, square, values, points);
-  to_points_of<TwoTaps, Float32>(seen, square, values, points);
+  to_points_by<Float32>(seen, taps, square, values, points);
 }
 
 FLIPSIDE_CLONES void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
                                  float* values) {
-  if (taps == 3) return from_points_of<ThreeTaps, Float32>(seen, square, points, values);
-  from_points_of<TwoTaps, Float32>(seen, square, points, values);
+  from_points_by<Float32>(seen, taps, square, points, values);
 }
 
 FLIPSIDE_CLONES void multiply(const Shape& shape, const Left& left, const Right& right,

@@ -201,10 +201,9 @@ FLIPSIDE_INLINE typename Width::Floats load_place(int64_t place,
 template <typename Matrix, typename Numbers>
 struct ToPoints {
   using Value = typename Numbers::Value;
-  using Point = typename Numbers::Point;
   const Square& square;
   const Value* values;
-  Point* points;
+  Value* points;
 
   template <typename Width>
   FLIPSIDE_INLINE void tile(int64_t c) const {
@@ -246,35 +245,45 @@ struct FromPoints {
   }
 };
 
-template <typename Taps, typename Numbers>
-FLIPSIDE_INLINE void to_points_of(Seen seen, const Square& square,
-                                  const typename Numbers::Value* values,
-                                  typename Numbers::Point* points) {
-  using Outputs = ToPoints<Adjoint<ToOutput<Taps>>, Numbers>;
+/// `run(matrix)` with the matrix that takes what is seen to the points.
+template <typename Taps, typename Run>
+FLIPSIDE_INLINE void with_matrix_of(Seen seen, const Run& run) {
   switch (seen) {
     case Seen::kInput:
-      return for_widths(ToPoints<OfInput<Taps>, Numbers>{square, values, points}, square.count);
+      return run(OfInput<Taps>());
     case Seen::kTaps:
-      return for_widths(ToPoints<OfTaps<Taps>, Numbers>{square, values, points}, square.count);
+      return run(OfTaps<Taps>());
     case Seen::kOutput:
-      return for_widths(Outputs{square, values, points}, square.count);
+      return run(Adjoint<ToOutput<Taps>>());
   }
 }
+template <typename Run>
+FLIPSIDE_INLINE void with_matrix(Seen seen, int64_t taps, const Run& run) {
+  if (taps == 3) return with_matrix_of<ThreeTaps>(seen, run);
+  with_matrix_of<TwoTaps>(seen, run);
+}
 
-template <typename Taps, typename Numbers>
-FLIPSIDE_INLINE void from_points_of(Seen seen, const Square& square, const float* points,
-                                    typename Numbers::Value* values) {
-  using Inputs = FromPoints<Adjoint<OfInput<Taps>>, Numbers, /*kAdds=*/true>;
-  using Weights = FromPoints<Adjoint<OfTaps<Taps>>, Numbers, /*kAdds=*/false>;
-  using Outputs = FromPoints<ToOutput<Taps>, Numbers, /*kAdds=*/false>;
-  switch (seen) {
-    case Seen::kInput:
-      return for_widths(Inputs{square, points, values}, square.count);
-    case Seen::kTaps:
-      return for_widths(Weights{square, points, values}, square.count);
-    case Seen::kOutput:
-      return for_widths(Outputs{square, points, values}, square.count);
-  }
+template <typename Numbers>
+FLIPSIDE_INLINE void to_points_by(Seen seen, int64_t taps, const Square& square,
+                                  const typename Numbers::Value* values,
+                                  typename Numbers::Value* points) {
+  with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
+    for_widths(ToPoints<decltype(matrix), Numbers>{square, values, points}, square.count);
+  });
+}
+
+/// By the adjoint, which is added where squares overlap: in an input.
+template <typename Numbers>
+FLIPSIDE_INLINE void from_points_by(Seen seen, int64_t taps, const Square& square,
+                                    const float* points, typename Numbers::Value* values) {
+  with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
+    using Matrix = Adjoint<decltype(matrix)>;
+    if (seen == Seen::kInput)
+      for_widths(FromPoints<Matrix, Numbers, /*kAdds=*/true>{square, points, values}, square.count);
+    else
+      for_widths(FromPoints<Matrix, Numbers, /*kAdds=*/false>{square, points, values},
+                 square.count);
+  });
 }
 
 template <typename Numbers>
