@@ -99,9 +99,7 @@ struct ToPairedPoints {
   template <typename Width>
   FLIPSIDE_INLINE void tile(int64_t c) const {
     using Floats = typename Width::Floats;
-    constexpr int kAll = Matrix::kOut * Matrix::kOut;
-    for (int i = 0; i < kAll; ++i) __builtin_prefetch(points.pairs + i * first.step + c, 1);
-    Floats of_first[kAll];
+    Floats of_first[Matrix::kOut * Matrix::kOut];
     times_both<Matrix, Floats>(
         [&](int i) FLIPSIDE_INLINED {
           return load_place<Width, BFloat16>(first.places[i], first_values + c, first.ahead);

@@ -21,11 +21,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 constexpr int64_t kPointsAtOnce = 6;  // that a thread takes of a small image
+constexpr int64_t kFewTiles = 24;     // are not worth a thread of their own
 
-/// `work(first, count)` for tiles from `begin` to `end`, as many at once as fit.
+/// `work(first, count)` for tiles from `begin` to `end`, `most` at once.
 template <typename Work>
-void for_chunks(const WinogradSizes& s, int64_t begin, int64_t end, const Work& work) {
-  const int64_t most = s.tiles_at_once();
+void for_chunks(int64_t most, int64_t begin, int64_t end, const Work& work) {
   for (int64_t first = begin; first < end; first += most) work(first, std::min(most, end - first));
 }
 
@@ -44,8 +44,8 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
                       RightOf<Element>{panels + point * depth * s.out, depth * kPanel, kPanel},
                       {tiles.output_sums(point), s.out}, /*adds=*/false);
   };
-  const int64_t all = s.n * s.tiles();
-  if (all <= s.tiles_at_once()) {  // one thread's share: the points are shared out instead
+  const int64_t all = s.n * s.tiles(), at_once = s.tiles_at_once(packed);
+  if (all <= std::min(kFewTiles, at_once)) {  // one thread's share: points are shared out instead
     const WinogradTiles<Number> tiles(s);
     tiles.read_input_rows(from, 0, all);
     at::parallel_for(0, s.all_points(), kPointsAtOnce, [&](int64_t begin, int64_t end) {
@@ -54,9 +54,9 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
     tiles.write_output(to, 0, all);
     return y;
   }
-  at::parallel_for(0, all, s.tiles_at_once(), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, all, kFewTiles, [&](int64_t begin, int64_t end) {
     const WinogradTiles<Number> tiles(s);
-    for_chunks(s, begin, end, [&](int64_t first, int64_t count) {
+    for_chunks(at_once, begin, end, [&](int64_t first, int64_t count) {
       tiles.read_input_rows(from, first, count);
       for (int64_t point = 0; point < s.all_points(); ++point) multiply(tiles, count, point);
       tiles.write_output(to, first, count);
@@ -70,7 +70,7 @@ template <typename Number>
 class WinogradGradients {
  public:
   WinogradGradients(const Tensor& x, const Tensor& weight, const Tensor& dy)
-      : s_(x, weight), x_(x), dy_(dy) {
+      : s_(x, weight), at_once_(s_.tiles_at_once(kPackedHere)), x_(x), dy_(dy) {
     // Tiles overlap in x, and each thread sums the weights' gradient by itself: threads take whole
     // images, in slices, so that no sum depends on who is first.
     slices_ = std::min<int64_t>(s_.n, at::get_num_threads());
@@ -116,7 +116,7 @@ class WinogradGradients {
   /// their sums are to stay in a core's cache.
   int64_t images_at_once(int64_t images) const {
     if (kPackedHere == 1) return images;
-    return std::clamp<int64_t>(4 * s_.tiles_at_once() / s_.tiles(), 1, images);
+    return std::clamp<int64_t>(2 * at_once_ / s_.tiles(), 1, images);
   }
 
   void run_images(int64_t begin, int64_t end, bool adds, const Tiles& tiles, const Tensor& dpoints,
@@ -127,7 +127,7 @@ class WinogradGradients {
       dx = sums.defined() ? sums.data_ptr<float>() : dx_.data_ptr<float>() + begin * s_.image();
       std::memset(dx, 0, sizeof(float) * numbers);
     }
-    for_chunks(s_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {
+    for_chunks(at_once_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {
       tiles.read_output(numbers_of<Number>(dy_), first, count);
       if (dpoints.defined()) {
         tiles.read_input_columns(numbers_of<Number>(x_), first, count);
@@ -161,6 +161,7 @@ class WinogradGradients {
   }
 
   WinogradSizes s_;
+  int64_t at_once_;
   const Tensor &x_, &dy_;
   int64_t slices_;
   Tensor dx_, weights_, dtaps_;

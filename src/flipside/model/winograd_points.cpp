@@ -132,18 +132,19 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
   tiles_x = (out_width + kTile - 1) / kTile;
 }
 
-/// So many that what they become fits a core's cache, in whole blocks of `multiply`, or all.
-int64_t WinogradSizes::tiles_at_once() const {
+/// So many that what they become fits a core's cache, in whole blocks of `multiply`, but enough for
+/// the weights' gradient, which is read and written once for all of them; or all.
+int64_t WinogradSizes::tiles_at_once(int64_t packed) const {
   constexpr int64_t kFloats = 1 << 16, kBlock = 12;
   const int64_t fitting = kFloats / (all_points() * (depth() + out));
   const auto tiles_of_all = std::max<int64_t>(1, n * tiles());
-  return std::min(std::clamp<int64_t>(fitting / kBlock * kBlock, 2 * kBlock, 16 * kBlock),
+  return std::min(std::clamp<int64_t>(fitting / kBlock * kBlock, 4 * packed * kBlock, 16 * kBlock),
                   tiles_of_all);
 }
 
 template <typename Number>
 WinogradTiles<Number>::WinogradTiles(const WinogradSizes& sizes) : s_(sizes) {
-  const int64_t packed = kPacked<Number>, tiles = sizes.tiles_at_once();
+  const int64_t packed = kPacked<Number>, tiles = sizes.tiles_at_once(packed);
   const int64_t whole = (tiles + packed - 1) / packed * packed;
   input_step_ = whole * sizes.depth() + kGap;
   output_step_ = whole * sizes.out + kGap;

@@ -27,7 +27,8 @@ struct WinogradSizes {
   int64_t tiles() const { return tiles_y * tiles_x; }  // of an image
   int64_t image() const { return height * width * channels; }
   int64_t out_image() const { return out_height * out_width * out; }
-  int64_t tiles_at_once() const;
+  /// Tiles that a thread takes at once, `packed` of them in one element.
+  int64_t tiles_at_once(int64_t packed) const;
 };
 
 /// Numbers that images come in (`BFloatBits` are those of at::kBFloat16), and what of them is
@@ -66,7 +67,7 @@ class WinogradTiles {
     return output_.data_ptr<float>() + point * output_step_;
   }
 
-  // Of `count` tiles (tiles_at_once() at most) from `first` on.
+  // Of `count` tiles (tiles_at_once at most) from `first` on.
   void read_input_rows(const Number* x, int64_t first, int64_t count) const;
   void read_input_columns(const Number* x, int64_t first, int64_t count) const;
   void read_output(const Number* dy, int64_t first, int64_t count) const;
