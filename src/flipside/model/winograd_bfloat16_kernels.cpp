@@ -157,8 +157,9 @@ void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square
   });
 }
 
-void to_pairs(const float* first, const float* second, int64_t count, Pair* pairs) {
-  for_widths(ToPairs{first, second, pairs}, count);
+void to_pairs(const float* numbers, int64_t rows, int64_t width, Pair* pairs) {
+  for (int64_t row = 0; row < rows; row += 2, pairs += width)
+    for_widths(ToPairs{numbers + row * width, numbers + (row + 1) * width, pairs}, width);
 }
 
 void to_bfloat16(const float* values, int64_t count, BFloatBits* rounded) {

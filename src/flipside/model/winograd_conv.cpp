@@ -2,7 +2,6 @@
 #include <ATen/record_function.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
@@ -123,10 +122,8 @@ class WinogradGradients {
                   const Tensor& sums) const {
     const int64_t numbers = (end - begin) * s_.image(), first_tile = begin * s_.tiles();
     float* dx = nullptr;
-    if (dx_.defined()) {
+    if (dx_.defined())
       dx = sums.defined() ? sums.data_ptr<float>() : dx_.data_ptr<float>() + begin * s_.image();
-      std::memset(dx, 0, sizeof(float) * numbers);
-    }
     for_chunks(at_once_, first_tile, end * s_.tiles(), [&](int64_t first, int64_t count) {
       tiles.read_output(numbers_of<Number>(dy_), first, count);
       if (dpoints.defined()) {
@@ -135,7 +132,7 @@ class WinogradGradients {
       }
       if (!dx) return;
       to_input(tiles, count);
-      tiles.add_to_input(dx, begin, first, count);
+      tiles.write_input(dx, begin, first, count);
     });
     if constexpr (kPackedHere > 1)
       if (dx) kernels::to_bfloat16(dx, numbers, numbers_of<Number>(dx_) + begin * s_.image());

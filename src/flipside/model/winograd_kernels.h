@@ -20,16 +20,18 @@ enum class Seen { kInput, kTaps, kOutput };
 
 /// `count` numbers side by side (a multiple of 8: channels) at each place of a square: its places
 /// in `values`, row by row, or -1 for one that does not exist and is zero; the a*a points of the
-/// square, `step` numbers apart; and how far `ahead` in `values` the next square lies.
+/// square, `step` numbers apart; how far `ahead` in `values` the next square lies; and the places
+/// that are `shared` with squares that were written before, as bits from the first one on.
 struct Square {
   const int64_t* places;
   int64_t count, step, ahead = 0;
+  uint64_t shared = 0;
 };
 
 /// points = B^T v B of an input, G v G^T of taps, A v A^T of an output (the adjoint).
 void to_points(Seen seen, int64_t taps, const Square& square, const float* values, float* points);
-/// values = A^T p A of an output, G^T p G of taps (the adjoint); to an input, B p B^T (the adjoint)
-/// is added, for its squares overlap.
+/// values = A^T p A of an output, G^T p G of taps (the adjoint), B p B^T of an input (the adjoint),
+/// whose squares overlap: what is shared is added to.
 void from_points(Seen seen, int64_t taps, const Square& square, const float* points, float* values);
 
 // The same of numbers in bfloat16, the upper half of a float, for images and points alike. Sums are
@@ -54,7 +56,8 @@ void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square
                       const BFloatBits* first_values, const BFloatBits* second_values,
                       const PairedPoints& points);
 
-void to_pairs(const float* first, const float* second, int64_t count, Pair* pairs);
+/// Rows of `width` numbers, two and two: [rows,width] -> [rows/2,width].
+void to_pairs(const float* numbers, int64_t rows, int64_t width, Pair* pairs);
 void to_bfloat16(const float* values, int64_t count, BFloatBits* rounded);
 
 constexpr int64_t kPanel = 16;  // columns of a matrix that `multiply` takes together

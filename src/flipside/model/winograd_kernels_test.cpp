@@ -62,6 +62,22 @@ TEST(WinogradKernels, AdjointsAreThat) {
     }
 }
 
+TEST(WinogradKernels, AddToWhatIsSharedAlone) {
+  const int64_t taps = 3, a = kernels::winograd_points(taps), length = 24;
+  torch::manual_seed(1);
+  const Tensor p = torch::randn({a * a, length});
+  std::vector<int64_t> places;
+  for (int64_t i = 0; i < a * a; ++i) places.push_back(i * length);
+  Square square{places.data(), length, length};
+  const Tensor once = torch::full({a * a, length}, std::nan(""));
+  kernels::from_points(Seen::kInput, taps, square, p.data_ptr<float>(), once.data_ptr<float>());
+  const Tensor twice = once.clone();
+  square.shared = uint64_t{1} << 3 | uint64_t{1} << 35;
+  kernels::from_points(Seen::kInput, taps, square, p.data_ptr<float>(), twice.data_ptr<float>());
+  for (int64_t i = 0; i < a * a; ++i)
+    EXPECT_TRUE(torch::equal(twice[i], once[i] * (i == 3 || i == 35 ? 2 : 1))) << i;
+}
+
 /// Of two squares at once what each gives for itself, in turn.
 TEST(WinogradKernels, PairPointsOfTwoSquares) {
   if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
@@ -94,11 +110,11 @@ TEST(WinogradKernels, PairPointsOfTwoSquares) {
 TEST(WinogradKernels, RoundToPairs) {
   if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
   torch::manual_seed(1);
-  const Tensor values = torch::randn({2, 24}), rounded = values.to(at::kBFloat16);
-  const Tensor pairs = torch::empty({24, 2}, at::kBFloat16), row = torch::empty_like(rounded[0]);
-  kernels::to_pairs(values[0].data_ptr<float>(), values[1].data_ptr<float>(), 24,
+  const Tensor values = torch::randn({4, 24}), rounded = values.to(at::kBFloat16);
+  const Tensor pairs = torch::empty({2, 24, 2}, at::kBFloat16), row = torch::empty_like(rounded[0]);
+  kernels::to_pairs(values.data_ptr<float>(), /*rows=*/4, /*width=*/24,
                     reinterpret_cast<kernels::Pair*>(bits(pairs)));
-  EXPECT_TRUE(torch::equal(pairs, rounded.t()));
+  EXPECT_TRUE(torch::equal(pairs, rounded.view({2, 2, 24}).transpose(1, 2)));
   kernels::to_bfloat16(values[0].data_ptr<float>(), 24, bits(row));
   EXPECT_TRUE(torch::equal(row, rounded[0]));
 }

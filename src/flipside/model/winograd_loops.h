@@ -220,7 +220,7 @@ struct ToPoints {
   }
 };
 
-template <typename Matrix, typename Numbers, bool kAdds>
+template <typename Matrix, typename Numbers>
 struct FromPoints {
   using Value = typename Numbers::Value;
   const Square& square;
@@ -236,7 +236,7 @@ struct FromPoints {
       if (square.places[i] < 0) return;
       Value* value = values + square.places[i] + c;
       __builtin_prefetch(value + square.ahead, 1);
-      if constexpr (kAdds)
+      if (square.shared >> i & 1)
         Numbers::template store<Width>(value, Numbers::template load<Width>(value) + sum);
       else
         Numbers::template store<Width>(value, sum);
@@ -272,17 +272,12 @@ FLIPSIDE_INLINE void to_points_by(Seen seen, int64_t taps, const Square& square,
   });
 }
 
-/// By the adjoint, which is added where squares overlap: in an input.
 template <typename Numbers>
 FLIPSIDE_INLINE void from_points_by(Seen seen, int64_t taps, const Square& square,
                                     const float* points, typename Numbers::Value* values) {
   with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
-    using Matrix = Adjoint<decltype(matrix)>;
-    if (seen == Seen::kInput)
-      for_widths(FromPoints<Matrix, Numbers, /*kAdds=*/true>{square, points, values}, square.count);
-    else
-      for_widths(FromPoints<Matrix, Numbers, /*kAdds=*/false>{square, points, values},
-                 square.count);
+    for_widths(FromPoints<Adjoint<decltype(matrix)>, Numbers>{square, points, values},
+               square.count);
   });
 }
 

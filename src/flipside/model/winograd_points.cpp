@@ -38,6 +38,15 @@ struct TilePlace {
   void output(int64_t* places) const {
     place(row, col, /*step=*/1, kTile, s.out_height, s.out_width, s.out, places);
   }
+  /// The places of an input that tiles before this one have as well: its first rows and columns.
+  uint64_t shared() const {
+    const int64_t overlap = s.points - kTile;
+    uint64_t bits = 0;
+    for (int64_t i = 0; i < s.all_points(); ++i)
+      if ((row > 0 && i / s.points < overlap) || (col > 0 && i % s.points < overlap))
+        bits |= uint64_t{1} << i;
+    return bits;
+  }
 
  private:
   static void place(int64_t y, int64_t x, int64_t step, int64_t count, int64_t height,
@@ -104,8 +113,7 @@ class PanelRows {
         continue;
       }
       auto* pairs = reinterpret_cast<kernels::Pair*>(numbers_of<BFloatBits>(panels) + offset);
-      for (int64_t row = 0; row < kRows; row += 2, pairs += kPanel)
-        kernels::to_pairs(rows + row * kPanel, rows + (row + 1) * kPanel, kPanel, pairs);
+      kernels::to_pairs(rows, kRows, kPanel, pairs);
     }
   }
 
@@ -160,9 +168,10 @@ template <typename Work>
 void WinogradTiles<Number>::for_inputs(int64_t first, int64_t count, int64_t step,
                                        const Work& work) const {
   int64_t places[kMostPoints];
-  const Square square{places, s_.channels, step, kTile * s_.stride * s_.channels};
+  Square square{places, s_.channels, step, kTile * s_.stride * s_.channels};
   for (int64_t t = 0; t < count; ++t) {
     const TilePlace place(s_, first + t);
+    square.shared = place.shared();
     for (int64_t phase = 0; phase < s_.phases(); ++phase) {
       place.input(phase, places);
       work(square, place.image, t * s_.depth() + phase * s_.channels);
@@ -249,8 +258,8 @@ void WinogradTiles<Number>::write_output(Number* y, int64_t first, int64_t count
 }
 
 template <typename Number>
-void WinogradTiles<Number>::add_to_input(float* dx, int64_t first_image, int64_t first,
-                                         int64_t count) const {
+void WinogradTiles<Number>::write_input(float* dx, int64_t first_image, int64_t first,
+                                        int64_t count) const {
   for_inputs(first, count, input_step_, [&](const Square& square, int64_t image, int64_t offset) {
     kernels::from_points(Seen::kInput, s_.taps, square, input_sums(0) + offset,
                          dx + (image - first_image) * s_.image());

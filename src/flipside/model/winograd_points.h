@@ -72,8 +72,8 @@ class WinogradTiles {
   void read_input_columns(const Number* x, int64_t first, int64_t count) const;
   void read_output(const Number* dy, int64_t first, int64_t count) const;
   void write_output(Number* y, int64_t first, int64_t count) const;
-  /// `dx` begins with the image `first_image`.
-  void add_to_input(float* dx, int64_t first_image, int64_t first, int64_t count) const;
+  /// `dx` begins with the image `first_image`; the tiles of an image come in their order.
+  void write_input(float* dx, int64_t first_image, int64_t first, int64_t count) const;
 
  private:
   template <typename Work>
