@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "flipside/core/error.h"
-#include "flipside/explain/mask.h"
 
 namespace flipside {
 namespace {
@@ -66,9 +65,13 @@ Plane plane_of(const Tensor& map) {
   return plane;
 }
 
-/// One image: eq. 5 and 6 for the windows' a and b, eq. 8 for the pixels.
-void filter_plane(const Tensor& guide, const Tensor& map, int64_t radius, double epsilon,
-                  const Tensor& result) {
+void copy_to(const Plane& plane, const Tensor& map) {
+  std::copy(plane.values.begin(), plane.values.end(), map.data_ptr<double>());
+}
+
+/// One image: eq. 5 and 6 for the windows' a and b, and their means for eq. 8.
+void fit_plane(const Tensor& guide, const Tensor& map, int64_t radius, double epsilon,
+               const Tensor& mean_a, const Tensor& mean_b) {
   const auto product = [](double x, double y) { return x * y; };
   const Plane I = plane_of(guide), p = plane_of(map);
   const Plane mean_I = box_mean(I, radius), mean_p = box_mean(p, radius);
@@ -79,30 +82,33 @@ void filter_plane(const Tensor& guide, const Tensor& map, int64_t radius, double
     a.values[i] = (mean_Ip.values[i] - m * mean_p.values[i]) / (variance + epsilon);
     b.values[i] -= a.values[i] * m;
   }
-  const Plane mean_a = box_mean(a, radius), mean_b = box_mean(b, radius);
-  float* to = result.data_ptr<float>();
-  for (size_t i = 0; i < I.values.size(); ++i)
-    to[i] = static_cast<float>(mean_a.values[i] * I.values[i] + mean_b.values[i]);
+  copy_to(box_mean(a, radius), mean_a);
+  copy_to(box_mean(b, radius), mean_b);
 }
 
 }  // namespace
 
-Tensor guided_filter(const Tensor& guide, const Tensor& map, int64_t radius, double epsilon) {
+GuidedFit guided_fit(const Tensor& guide, const Tensor& map, int64_t radius, double epsilon) {
   if (map.dim() != 4 || map.size(1) != 1 || guide.sizes() != map.sizes())
     fail(ErrorCode::kArgument, "guided_filter: guide and map must both be [N,1,H,W]");
   if (radius < 1 || !(epsilon > 0))
     fail(ErrorCode::kArgument, "guided_filter: radius {}, epsilon {}: must be >= 1 and > 0", radius,
          epsilon);
   const Tensor guides = guide.contiguous(), maps = map.contiguous();
-  Tensor result = torch::empty_like(maps);
+  const GuidedFit fit{torch::empty_like(maps, torch::kFloat64),
+                      torch::empty_like(maps, torch::kFloat64)};
   for (int64_t n = 0; n < maps.size(0); ++n)
-    filter_plane(guides[n], maps[n], radius, epsilon, result[n]);
-  return result;
+    fit_plane(guides[n], maps[n], radius, epsilon, fit.a[n], fit.b[n]);
+  return fit;
+}
+
+Tensor guided_filter(const Tensor& guide, const Tensor& map, int64_t radius, double epsilon) {
+  const GuidedFit fit = guided_fit(guide, map, radius, epsilon);
+  return (fit.a * guide + fit.b).to(torch::kFloat32);
 }
 
 Tensor follow_edges(const Tensor& map, const Tensor& images, int64_t radius) {
   if (radius == 0) return map;
-  constexpr double kFlat = kVisibleChange * kVisibleChange;  // varies less than can be seen
   const auto floats = [](const Tensor& values) { return values.to(torch::kCPU, torch::kFloat32); };
   const Tensor guide = floats(images).mean(/*dim=*/1, /*keepdim=*/true);
   return guided_filter(guide, floats(map), radius, kFlat).clamp_(0, 1);

@@ -3,12 +3,53 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/data/image_io.h"
+#include "flipside/explain/guided_filter.h"
 
 namespace flipside {
+namespace {
+
+/// Mean over channels of CV_8UC3, in [0,1]: CV_32FC1.
+cv::Mat brightness(const cv::Mat& image) {
+  cv::Mat mean(image.size(), CV_32FC1);
+  for (int y = 0; y < image.rows; ++y) {
+    const auto* from = image.ptr<cv::Vec3b>(y);
+    auto* to = mean.ptr<float>(y);
+    for (int x = 0; x < image.cols; ++x)
+      to[x] = static_cast<float>(from[x][0] + from[x][1] + from[x][2]) / (3 * 255.F);
+  }
+  return mean;
+}
+
+cv::Mat enlarged(const cv::Mat& map, cv::Size size) {
+  cv::Mat result;
+  cv::resize(map, result, size, 0, 0, cv::INTER_LINEAR);
+  return result;
+}
+
+/// A batch of one.
+Tensor as_batch(const cv::Mat& map) { return from_float_map(map).unsqueeze(0); }
+
+}  // namespace
+
+cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat& original) {
+  TORCH_CHECK(seen.size() == map.size(), "the image must be given at the map's size too");
+  if (original.size() == map.size()) return map;
+  if (original.cols < map.cols || original.rows < map.rows) return enlarged(map, original.size());
+  const GuidedFit fit = guided_fit(as_batch(brightness(seen)), as_batch(map), /*radius=*/1, kFlat);
+  const auto coefficients = [&](const Tensor& of_fit) {
+    return enlarged(to_float_map(of_fit[0].to(torch::kFloat32)), original.size());
+  };
+  cv::Mat result = brightness(original);
+  cv::multiply(result, coefficients(fit.a), result);
+  cv::add(result, coefficients(fit.b), result);
+  cv::max(result, 0, result);
+  cv::min(result, 1, result);
+  return result;
+}
 
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
   cv::Mat map = to_float_map(saliency);
-  if (map.size() != size) cv::resize(map, map, size, 0, 0, cv::INTER_LINEAR);
+  if (map.size() != size) map = enlarged(map, size);
   return to_mask_image(saliency_to_mask(from_float_map(map).unsqueeze(0), options)[0]);
 }
 

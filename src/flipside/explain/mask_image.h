@@ -7,6 +7,13 @@
 
 namespace flipside {
 
+/// A map CV_32FC1 in [0,1] at the size of the image it belongs to, and with that image's edges,
+/// which are finer than the map's: the guided filter's fits (`guided_fit`, windows of 3 pixels of
+/// the map) to `seen`, the image at the map's size, are enlarged bilinearly and meet the pixels of
+/// `original` (He and Sun, "Fast Guided Filter", arXiv:1505.00996). Both images CV_8UC3 RGB. Where
+/// `original` is not larger the map is resized bilinearly.
+cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat& original);
+
 /// The mask of one map [1,H,W] at another size (the original image's): smoothed at the network's
 /// resolution, resized bilinearly, thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);

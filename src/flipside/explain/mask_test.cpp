@@ -6,6 +6,8 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
+#include "flipside/data/image_io.h"
+#include "flipside/explain/guided_filter.h"
 #include "flipside/explain/mask_image.h"
 
 namespace flipside::mask_test {
@@ -128,6 +130,68 @@ TEST(MaskAtSize, AppliesTheSameRuleAtTheOriginalSize) {
   EXPECT_NEAR(cv::countNonZero(mask), 16 * 50, 100);
   EXPECT_EQ(cv::countNonZero(mask(cv::Rect(70, 0, 10, 5))), 0);
   EXPECT_EQ(mask.at<uint8_t>(20, 40), 255);
+}
+
+/// A dark slanted line on a light wall, and what a network saw of it at a quarter of the size.
+struct Line {
+  cv::Mat original{96, 96, CV_8UC3, cv::Scalar(180, 170, 160)},
+      truth{96, 96, CV_8UC1, cv::Scalar(0)};
+  cv::Mat seen, map;
+  Line() {
+    const cv::Point from(20, 0), to(61, 95);
+    cv::line(original, from, to, cv::Scalar(60, 60, 60), 5);
+    cv::line(truth, from, to, cv::Scalar(255), 5);
+    cv::resize(original, seen, cv::Size(24, 24), 0, 0, cv::INTER_AREA);
+    cv::Mat marks;
+    cv::resize(truth, marks, cv::Size(24, 24), 0, 0, cv::INTER_AREA);
+    marks.convertTo(marks, CV_32F, 0.4 / 255);
+    cv::GaussianBlur(marks, map, cv::Size(5, 5), 1.0);
+  }
+  double iou(const cv::Mat& enlarged) const {
+    const cv::Mat mask = mask_at_size(enlarged, original.size(), raw_options(0.12));
+    return static_cast<double>(cv::countNonZero(mask & truth)) / cv::countNonZero(mask | truth);
+  }
+};
+
+TEST(EnlargeByEdges, EndsWhereTheImageHasItsEdge) {
+  const Line line;
+  cv::Mat bilinear;
+  cv::resize(line.map, bilinear, line.original.size(), 0, 0, cv::INTER_LINEAR);
+  EXPECT_LT(line.iou(bilinear), 0.7);
+  EXPECT_GT(line.iou(enlarge_by_edges(line.map, line.seen, line.original)), 0.85);
+}
+
+// By libtorch's interpolation in place of OpenCV's.
+TEST(EnlargeByEdges, AppliesTheEnlargedFits) {
+  const Line line;
+  const auto grey = [](const cv::Mat& image) {
+    return to_tensor(image).mean(/*dim=*/0).view({1, 1, image.rows, image.cols});
+  };
+  const Tensor map = from_float_map(line.map).unsqueeze(0);
+  const GuidedFit fit = guided_fit(grey(line.seen), map, 1, kFlat);
+  const auto enlarged = [](const Tensor& of_fit) {
+    return at::upsample_bilinear2d(of_fit, {96, 96}, /*align_corners=*/false);
+  };
+  const Tensor expected =
+      (enlarged(fit.a) * grey(line.original) + enlarged(fit.b)).clamp(0, 1).to(torch::kFloat32);
+  const Tensor ours = from_float_map(enlarge_by_edges(line.map, line.seen, line.original));
+  EXPECT_TRUE(torch::allclose(ours, expected[0], 0, 1e-4));
+}
+
+TEST(EnlargeByEdges, OnlyResizesWhereNothingFinerIsToBeSeen) {
+  const Line line;
+  const auto differs = [](const cv::Mat& a, const cv::Mat& b) {
+    return cv::norm(a, b, cv::NORM_INF);
+  };
+  EXPECT_EQ(differs(enlarge_by_edges(line.map, line.seen, line.seen), line.map), 0);
+  const cv::Mat small(12, 16, CV_8UC3, cv::Scalar(1, 2, 3));
+  cv::Mat bilinear;
+  cv::resize(line.map, bilinear, small.size(), 0, 0, cv::INTER_LINEAR);
+  EXPECT_EQ(differs(enlarge_by_edges(line.map, line.seen, small), bilinear), 0);
+  const cv::Mat flat(96, 96, CV_8UC3, cv::Scalar(9, 9, 9)), even(24, 24, CV_32FC1, cv::Scalar(0.3));
+  EXPECT_LT(differs(enlarge_by_edges(even, cv::Mat(24, 24, CV_8UC3, cv::Scalar(9, 9, 9)), flat),
+                    cv::Mat(96, 96, CV_32FC1, cv::Scalar(0.3))),
+            1e-6);
 }
 
 /// Otsu by definition: every edge, both groups from the values themselves.

@@ -15,11 +15,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Enlarges a map or an image to the original's size; the same pixels where it has it already.
-cv::Mat enlarge(const cv::Mat& map, cv::Size size) {
-  if (map.size() == size) return map;
+/// Enlarges an image to the original's size; the same pixels where it has it already.
+cv::Mat enlarge(const cv::Mat& image, cv::Size size) {
+  if (image.size() == size) return image;
   cv::Mat enlarged;
-  cv::resize(map, enlarged, size, 0, 0, cv::INTER_LINEAR);
+  cv::resize(image, enlarged, size, 0, 0, cv::INTER_LINEAR);
   return enlarged;
 }
 
@@ -86,13 +86,13 @@ ExplainedImage draw_explanation(const Explainer& explainer, const Explanation& e
                                 int64_t row, const cv::Mat& original) {
   ExplainedImage drawn;
   drawn.worst_window = cv::Rect({0, 0}, original.size());
-  drawn.counterfactual = add_change(original, to_image(network_input(explainer, original)),
-                                    to_image(explanation.counterfactual[row]));
-  drawn.heatmap = heatmap(enlarge(to_float_map(explanation.saliency[row]), original.size()));
+  const cv::Mat seen = to_image(network_input(explainer, original));
+  const cv::Mat map = enlarge_by_edges(to_float_map(explanation.saliency[row]), seen, original);
+  drawn.counterfactual = add_change(original, seen, to_image(explanation.counterfactual[row]));
+  drawn.heatmap = heatmap(map);
   const auto predicted = explanation.predicted[row].item<int64_t>();
   cv::Mat mask = predicted != explainer.model().reference_class
-                     ? mask_at_size(explanation.saliency[row], original.size(),
-                                    explainer.mask_options(predicted))
+                     ? mask_at_size(map, original.size(), explainer.mask_options(predicted))
                      : cv::Mat::zeros(original.size(), CV_8UC1);
   add_mask(drawn, original, std::move(mask), [predicted](const Box&) { return predicted; });
   return drawn;
@@ -113,10 +113,13 @@ ExplainedImage draw_explanation(const WindowedExplanation& explanation, int64_t 
                                                   rounded_down(worst.br().y / scale_y + 0.5))) &
                        cv::Rect({0, 0}, original.size());
   drawn.counterfactual = add_change(original, explanation.seen, explanation.counterfactual);
-  drawn.heatmap = heatmap(enlarge(explanation.saliency, original.size()));
+  const auto map = [&](const cv::Mat& of_windows) {
+    return enlarge_by_edges(of_windows, explanation.seen, original);
+  };
+  drawn.heatmap = heatmap(map(explanation.saliency));
   add_mask(
       drawn, original,
-      mask_at_size(explanation.evidence, original.size(), explanation.mask_options),
+      mask_at_size(map(explanation.evidence), original.size(), explanation.mask_options),
       [&](const Box& box) {
         return explanation.class_of(
             {static_cast<double>(box.x) * scale_x, static_cast<double>(box.y) * scale_y,
