@@ -160,6 +160,17 @@ TEST_F(Program, SegmenterTrainsAndEvaluates) {
   const ProgramResult scores = run_program("evaluate " + segmenter + " " + data() + " --json -");
   EXPECT_EQ(scores.exit_code, 0) << scores.err;
   EXPECT_TRUE(json::parse(scores.out).is_object());
+  expect_refused("evaluate " + segmenter + " " + data() + " --original-size", 2, "leave it out");
+}
+
+TEST_F(Program, EvaluateMeasuresMasksAtTheOriginalSize) {
+  const ProgramResult both =
+      run_program("evaluate " + run() + " " + data() + " --original-size --json -");
+  ASSERT_EQ(both.exit_code, 0) << both.err;
+  const json scores = json::parse(both.out);
+  EXPECT_EQ(scores.at("original_size").at("images"), scores.at("mask_images"));
+  EXPECT_THAT(run_program("evaluate " + run() + " " + data() + " --original-size").out,
+              HasSubstr("masks as explain writes them"));
 }
 
 TEST_F(Program, ExplainCutIntoShardsIsTheWhole) {
@@ -197,6 +208,7 @@ TEST_F(Program, APackedDataSetStandsForItsFolder) {
   const ProgramResult file = run_program("evaluate " + run() + " " + pack + " --json -");
   EXPECT_EQ(file.exit_code, 0) << file.err;
   EXPECT_EQ(file.out, folder.out);
+  expect_refused("evaluate " + run() + " " + pack + " --original-size", 2, "packed data set");
   const ProgramResult trained =
       run_program("train " + pack + " --out " + path("packed") + kTinyTraining);
   EXPECT_EQ(trained.exit_code, 0) << trained.err;

@@ -12,6 +12,7 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/report/doubt_plot.h"
+#include "flipside/report/explained_masks.h"
 
 namespace flipside {
 namespace {
@@ -22,7 +23,7 @@ struct EvaluateArguments {
   std::optional<Precision> precision;
   Split split = Split::kTest;
   int64_t batch = 32;
-  bool uncertainty = false;
+  bool uncertainty = false, original_size = false;
   std::string foreign, plot;
   double eps = 4;  ///< in 1/255
 };
@@ -40,10 +41,27 @@ DoubtResults run_doubt(const EvaluateArguments& arguments, const Model& model,
   return doubt;
 }
 
+/// What is printed, and the same as JSON; parts are added where they are asked for.
+struct Answer {
+  std::string text;
+  nlohmann::ordered_json json;
+
+  template <typename Part>
+  void add(const char* name, const Part& part) {
+    text += to_text(part);
+    json[name] = nlohmann::ordered_json::parse(to_json(part));
+  }
+};
+
 void run_evaluate(const EvaluateArguments& arguments) {
   if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
   Model model = load_model(arguments.run, resolve_device(arguments.device));
+  if (arguments.original_size && model.config.model.kind != ModelKind::kCounterfactual)
+    fail(ErrorCode::kUsage,
+         "--original-size measures what explain makes of counterfactuals, and {} makes none; leave "
+         "it out",
+         arguments.run);
   if (arguments.precision) model.config.explain.generator_precision = *arguments.precision;
   ImageFolder folder = scan_for_model(arguments.data, model);
   if (arguments.uncertainty)
@@ -58,16 +76,13 @@ void run_evaluate(const EvaluateArguments& arguments) {
   options.batch = arguments.batch;
   options.progress = "evaluate";
   const Results results = evaluate(model, folder, options);
-  std::string json = to_json(results), text = to_text(results);
-  if (arguments.uncertainty) {
-    const DoubtResults doubt = run_doubt(arguments, model, folder);
-    auto both = nlohmann::ordered_json::parse(json);
-    both["uncertainty"] = nlohmann::ordered_json::parse(to_json(doubt));
-    json = both.dump(2) + "\n";
-    text += to_text(doubt);
-  }
+  Answer answer{to_text(results), nlohmann::ordered_json::parse(to_json(results))};
+  if (arguments.original_size)
+    answer.add("original_size", score_explained_masks(Explainer(model), folder, arguments.split));
+  if (arguments.uncertainty) answer.add("uncertainty", run_doubt(arguments, model, folder));
+  const std::string json = answer.json.dump(2) + "\n";
   if (!arguments.json.empty() && arguments.json != "-") atomic_write(arguments.json, json);
-  std::fputs((arguments.json == "-" ? json : text).c_str(), stdout);
+  std::fputs((arguments.json == "-" ? json : answer.text).c_str(), stdout);
 }
 
 }  // namespace
@@ -90,6 +105,8 @@ void add_evaluate_command(CLI::App& app) {
   command->add_option("--batch", arguments->batch, "images per pass (1 to 1024; default 32)")
       ->check(CLI::Range(1, 1024))
       ->type_name("");
+  command->add_flag("--original-size", arguments->original_size,
+                    "measure the masks that explain writes too, at the photographs' own size");
   command->add_flag("--uncertainty", arguments->uncertainty,
                     "measure the scores of doubt: wrong answers, attacked and strange images");
   command

@@ -1,0 +1,98 @@
+#include "flipside/report/explained_masks.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <opencv2/imgcodecs.hpp>
+#include <opencv2/imgproc.hpp>
+
+#include "flipside/data/image_io.h"
+#include "flipside/explain/measure.h"
+#include "flipside/report/explain_files.h"
+#include "support/result_files.h"
+#include "support/small_model.h"
+#include "support/temp_folder.h"
+
+namespace flipside::explained_masks_test {
+namespace {
+
+/// Photographs of 40 x 40 pixels and one of 100 x 60, most with masks, for a model of 16 x 16.
+class ExplainedMasksTest : public testing::Test {
+ protected:
+  ExplainedMasksTest() {
+    model_.thresholds.label_free = 0.1;
+    model_.native_sides = {/*median=*/40, /*largest=*/40};
+    const cv::Size sizes[] = {{40, 40}, {40, 40}, {100, 60}, {40, 40}};
+    for (int i = 0; i < 4; ++i) {
+      const std::string file = std::to_string(i) + ".png";
+      write_image(data_ / "test/crack" / file, noise_image(sizes[i], i));
+      write_image(data_ / "test/intact" / file, noise_image(sizes[i], 10 + i));
+      if (i == 3) continue;
+      cv::Mat mask = cv::Mat::zeros(sizes[i], CV_8UC1);
+      cv::line(mask, {3, 5 + i}, {33, 20}, cv::Scalar(255), 5);
+      write_image(data_ / "test/masks/crack" / file, mask);
+    }
+    for (const char* split : {"train", "val"})
+      for (const char* name : {"crack", "intact"})
+        data_.write_image(fs::path(split) / name / "a.png", {1, 2, 3});
+  }
+  ImageFolder scan() const { return scan_image_folder(data_.path(), model_.config.data); }
+
+  TempFolder data_;
+  Model model_ = lively_model({"crack", "intact"}, 1);
+};
+
+/// Marked pixels by the length of all centre lines.
+double width_of(const cv::Mat& mask) {
+  double length = 0;
+  for (const auto& region : measure_regions(mask)) length += region.length;
+  return cv::countNonZero(mask) / length;
+}
+
+TEST_F(ExplainedMasksTest, AreThoseThatExplainWrites) {
+  const Explainer explainer(model_);
+  const fs::path out = data_ / "out";
+  explain_files(explainer, list_images({data_ / "test/crack"}, out), out, {});
+  double both = 0, either = 0, ious = 0, marked = 0;
+  std::vector<double> widths;
+  for (const char* name : {"0", "1", "2"}) {
+    const cv::Mat mask = cv::imread((out / name).string() + ".mask.png", cv::IMREAD_GRAYSCALE);
+    const cv::Mat truth =
+        cv::imread((data_ / "test/masks/crack" / name).string() + ".png", cv::IMREAD_GRAYSCALE);
+    ASSERT_EQ(mask.size(), truth.size());
+    double shared = 0, all = 0;
+    for (int y = 0; y < mask.rows; ++y)
+      for (int x = 0; x < mask.cols; ++x) {
+        const bool m = mask.at<uint8_t>(y, x) > 0, t = truth.at<uint8_t>(y, x) > 0;
+        shared += m && t;
+        all += m || t;
+        marked += m;
+      }
+    both += shared;
+    either += all;
+    ious += shared / all / 3;
+    widths.push_back(width_of(mask) / width_of(truth));
+  }
+  std::sort(widths.begin(), widths.end());
+  ASSERT_GT(marked, 0);
+  const ExplainedMaskScores scores = score_explained_masks(explainer, scan(), Split::kTest);
+  EXPECT_EQ(scores.images, 3);
+  EXPECT_DOUBLE_EQ(scores.iou, both / either);
+  EXPECT_DOUBLE_EQ(scores.mean_iou, ious);
+  EXPECT_DOUBLE_EQ(scores.precision, both / marked);
+  EXPECT_DOUBLE_EQ(scores.width, widths[1]);
+  EXPECT_DOUBLE_EQ(scores.width_high, widths[2]);
+  const auto json = nlohmann::json::parse(to_json(scores));
+  EXPECT_EQ(json["width_quartiles"], (nlohmann::json{scores.width_low, scores.width_high}));
+}
+
+TEST_F(ExplainedMasksTest, NeedMasksAndPhotographs) {
+  const Explainer explainer(model_);
+  EXPECT_NE(
+      message_of(ErrorCode::kData, [&] { score_explained_masks(explainer, scan(), Split::kVal); }),
+      "");
+}
+
+}  // namespace
+}  // namespace flipside::explained_masks_test
