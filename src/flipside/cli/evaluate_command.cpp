@@ -75,10 +75,12 @@ void run_evaluate(const EvaluateArguments& arguments) {
   options.judge = judge ? &*judge : nullptr;
   options.batch = arguments.batch;
   options.progress = "evaluate";
+  std::optional<ExplainedMaskScores> original;  // first, since a folder may not have what it takes
+  if (arguments.original_size)
+    original = score_explained_masks(Explainer(model), folder, arguments.split);
   const Results results = evaluate(model, folder, options);
   Answer answer{to_text(results), nlohmann::ordered_json::parse(to_json(results))};
-  if (arguments.original_size)
-    answer.add("original_size", score_explained_masks(Explainer(model), folder, arguments.split));
+  if (original) answer.add("original_size", *original);
   if (arguments.uncertainty) answer.add("uncertainty", run_doubt(arguments, model, folder));
   const std::string json = answer.json.dump(2) + "\n";
   if (!arguments.json.empty() && arguments.json != "-") atomic_write(arguments.json, json);
