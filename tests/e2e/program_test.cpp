@@ -2,18 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <sstream>
-#include <thread>
 
-#include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
 #include "support/html_check.h"
-#include "support/program.h"
+#include "support/trained_program.h"
 
 namespace flipside::program_test {
 namespace {
@@ -21,44 +16,7 @@ namespace {
 using nlohmann::json;
 using ::testing::HasSubstr;
 
-/// Generated cracks for all tests of this file, and a model trained on them.
-class Program : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    folder_ = new TempFolder;
-    ASSERT_EQ(run_program("synth cracks " + data() + " --count 40 --size 40 --seed 2").exit_code,
-              0);
-    const ProgramResult trained =
-        run_program("train " + data() + " --out " + run() + kTinyTraining);
-    ASSERT_EQ(trained.exit_code, 0) << trained.err;
-    said_in_training_ = trained.err;
-  }
-  static void TearDownTestSuite() {
-    delete folder_;
-    folder_ = nullptr;
-  }
-  static std::string path(const std::string& name) { return (*folder_ / name).string(); }
-  static std::string data() { return path("data"); }
-  static std::string run() { return path("run"); }
-  /// Trains a run whose generator changes images: in so few steps only where nothing holds it back.
-  static void train_lively(const std::string& run) {
-    const ProgramResult result =
-        run_program("train " + data() + " --out " + run + kTinyTraining +
-                    " --lr-generator 0.02 --lambda-prox 0 --lambda-sparse 0 --lambda-id 0");
-    ASSERT_EQ(result.exit_code, 0) << result.err;
-  }
-  /// Expects this exit code and this text among the errors.
-  static void expect_refused(const std::string& arguments, int exit_code, const std::string& text) {
-    const ProgramResult result = run_program(arguments);
-    EXPECT_EQ(result.exit_code, exit_code) << arguments << "\n" << result.err;
-    EXPECT_THAT(result.err, HasSubstr(text)) << arguments;
-  }
-
-  static TempFolder* folder_;
-  static std::string said_in_training_;
-};
-TempFolder* Program::folder_ = nullptr;
-std::string Program::said_in_training_;
+using Program = TrainedProgram;
 
 TEST_F(Program, TrainingWritesItsRunFolder) {
   for (const std::string name : {"run.json", "config.toml", "metrics.jsonl", "last.safetensors",
@@ -310,116 +268,6 @@ TEST_F(Program, ExplainsAPhotographInWindowsAndMeasuresItsDefects) {
   expect_refused(explain + " --mm-per-pixel -1", 2, "--mm-per-pixel -1");
   expect_refused(explain + " --mm-per-pixel 0", 2, "--mm-per-pixel 0");
   EXPECT_FALSE(fs::exists(path("refused")));
-}
-
-TEST_F(Program, OneBadImageIsReportedAndSkipped) {
-  const fs::path images = path("mixed");
-  fs::copy(data() + "/test/crack", images);
-  atomic_write(images / "broken.png", "no image at all");
-  const std::string out = path("mixed_out");
-  expect_refused("explain " + run() + " " + images.string() + " --out " + out, 1, "broken.png");
-  EXPECT_TRUE(fs::exists(fs::path(out) / "results.jsonl"));
-}
-
-/// Starts a training, kills it with SIGKILL once `file` has appeared and `delay` has passed.
-void train_and_kill(const std::string& data, const std::string& run, int delay_ms) {
-  const std::string command =
-      "train " + data + " --out " + run + kTinyTraining + " --steps 200 --seed 5";
-  const pid_t child = fork();
-  if (child == 0) {
-    freopen("/dev/null", "w", stderr);
-    execl("/bin/sh", "sh", "-c", ("exec " + std::string(FLIPSIDE_PROGRAM) + " " + command).c_str(),
-          static_cast<char*>(nullptr));
-    _exit(127);
-  }
-  for (int i = 0; i < 1200 && !fs::exists(run + "/last.safetensors"); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
-  kill(child, SIGKILL);
-  waitpid(child, nullptr, 0);
-}
-
-TEST_F(Program, ResumeAfterKillEndsInTheWeightsOfAnUninterruptedRun) {
-  const std::string whole = path("whole"), killed = path("killed");
-  ASSERT_EQ(
-      run_program("train " + data() + " --out " + whole + kTinyTraining + " --steps 200 --seed 5")
-          .exit_code,
-      0);
-  train_and_kill(data(), killed, 150);
-  const auto at_kill = read_safetensors(killed + "/last.safetensors");
-  EXPECT_LT(at_kill.tensors.at("state.step").item<int64_t>(), 208) << "killed too late to tell";
-  const ProgramResult resumed = run_program("train --resume " + killed);
-  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
-  const auto a = read_safetensors(whole + "/last.safetensors");
-  const auto b = read_safetensors(killed + "/last.safetensors");
-  ASSERT_EQ(a.tensors.size(), b.tensors.size());
-  for (const auto& [name, tensor] : a.tensors)
-    EXPECT_TRUE(torch::equal(tensor, b.tensors.at(name))) << name;
-  EXPECT_THAT(run_program("train --resume " + killed).err, HasSubstr("finished already"));
-}
-
-TEST_F(Program, TrainingStopsWhenPatienceIsOut) {
-  const std::string run = path("patient");
-  const ProgramResult trained =
-      run_program("train " + data() + " --out " + run + kTinyTraining +
-                  " --model classifier --lr-decay 0 --steps 5000 --validate-every 4 --patience 2");
-  ASSERT_EQ(trained.exit_code, 0) << trained.err;
-  EXPECT_THAT(trained.err, HasSubstr("no better score in 2 validations"));
-  const auto last = read_safetensors(run + "/last.safetensors");
-  EXPECT_LT(last.tensors.at("state.step").item<int64_t>(), 5000);
-  EXPECT_THAT(run_program("train --resume " + run).err, HasSubstr("finished already"));
-}
-
-TEST_F(Program, BadInputEndsWithAMessageAndAnExitCode) {
-  const std::string out = " --out " + path("never");
-  expect_refused("train " + path("missing") + out, 1, "missing");
-  fs::create_directories(path("one/crack"));
-  fs::copy(data() + "/test/crack", path("one/crack"));
-  expect_refused("train " + path("one") + out, 1, "class");
-  fs::create_directories(path("one/empty"));
-  expect_refused("train " + path("one") + out, 1, "empty");
-  expect_refused("train " + data() + out + " --lr-generator -1", 2,
-                 "train.lr_generator = -1: must be");
-  expect_refused("train " + data() + out + " --colour red", 2, "--colour");
-  expect_refused("train " + data() + out + " --size 33 --config " + path("none.toml"), 2,
-                 "none.toml");
-  atomic_write(path("typo.toml"), "[train]\nstepz = 3\n");
-  expect_refused("train " + data() + out + " --config " + path("typo.toml"), 2,
-                 "did you mean train.steps?");
-  expect_refused("train " + data() + " --out " + run(), 2, "--resume");
-  expect_refused("train --resume " + path("missing"), 2, "run.json");
-  expect_refused("explain " + run() + " " + data() + " --target rust --out " + path("o"), 2,
-                 "rust");
-  expect_refused("explain " + path("missing") + " " + data() + " --out " + path("o"), 1, "missing");
-  expect_refused("", 2, "--help");
-  EXPECT_FALSE(fs::exists(path("never")));
-}
-
-TEST_F(Program, DamagedCheckpointsAreRefused) {
-  const std::string good = read_file(run() + "/best.safetensors");
-  const auto refuse = [this](const std::string& name, const std::string& bytes) {
-    atomic_write(path(name), bytes);
-    expect_refused("evaluate " + path(name) + " " + data(), 1, name);
-  };
-  refuse("truncated.safetensors", good.substr(0, good.size() / 2));
-  refuse("empty.safetensors", "");
-  std::string flipped = good;
-  flipped[good.size() - 100] ^= 4;
-  refuse("flipped.safetensors", flipped);
-}
-
-TEST_F(Program, FullDiskEndsWithAMessageAndLosesNothing) {
-  // A limit on the size of files acts on a write as a full disk does.
-  const std::string full = path("full");
-  const std::string command = "(ulimit -f 8; trap '' XFSZ; exec " + std::string(FLIPSIDE_PROGRAM) +
-                              " train " + data() + " --out " + full + kTinyTraining + ") 2> " +
-                              path("full.err");
-  const int status = std::system(command.c_str());
-  EXPECT_EQ(WEXITSTATUS(status), 1);
-  EXPECT_THAT(read_file(path("full.err")), HasSubstr("could not be written"));
-  EXPECT_FALSE(fs::exists(full + "/last.safetensors"));
-  const ProgramResult resumed = run_program("train --resume " + full);
-  EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
 }
 
 }  // namespace

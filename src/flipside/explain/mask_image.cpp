@@ -20,16 +20,17 @@ cv::Mat brightness(const cv::Mat& image) {
   return mean;
 }
 
-cv::Mat enlarged(const cv::Mat& map, cv::Size size) {
-  cv::Mat result;
-  cv::resize(map, result, size, 0, 0, cv::INTER_LINEAR);
-  return result;
-}
-
 /// A batch of one.
 Tensor as_batch(const cv::Mat& map) { return from_float_map(map).unsqueeze(0); }
 
 }  // namespace
+
+cv::Mat enlarged(const cv::Mat& image, cv::Size size) {
+  if (image.size() == size) return image;
+  cv::Mat result;
+  cv::resize(image, result, size, 0, 0, cv::INTER_LINEAR);
+  return result;
+}
 
 cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat& original) {
   TORCH_CHECK(seen.size() == map.size(), "the image must be given at the map's size too");
@@ -48,8 +49,7 @@ cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat&
 }
 
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
-  cv::Mat map = to_float_map(saliency);
-  if (map.size() != size) map = enlarged(map, size);
+  const cv::Mat map = enlarged(to_float_map(saliency), size);
   return to_mask_image(saliency_to_mask(from_float_map(map).unsqueeze(0), options)[0]);
 }
 

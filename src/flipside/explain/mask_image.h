@@ -7,6 +7,9 @@
 
 namespace flipside {
 
+/// An image or a map brought to a size bilinearly; as it is where it has it already.
+cv::Mat enlarged(const cv::Mat& image, cv::Size size);
+
 /// A map CV_32FC1 in [0,1] at the size of the image it belongs to, and with that image's edges,
 /// which are finer than the map's: the guided filter's fits (`guided_fit`, windows of 3 pixels of
 /// the map) to `seen`, the image at the map's size, are enlarged bilinearly and meet the pixels of
@@ -14,8 +17,8 @@ namespace flipside {
 /// `original` is not larger the map is resized bilinearly.
 cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat& original);
 
-/// The mask of one map [1,H,W] at another size (the original image's): smoothed at the network's
-/// resolution, resized bilinearly, thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
+/// The mask of one map [1,H,W] at another size (the original image's): resized bilinearly,
+/// thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
 cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);
 cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options);  ///< 32F
 

@@ -44,7 +44,7 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
                       {tiles.output_sums(point), s.out}, /*adds=*/false);
   };
   const int64_t all = s.n * s.tiles(), at_once = s.tiles_at_once(packed);
-  if (all <= std::min(kFewTiles, at_once)) {  // one thread's share: points are shared out instead
+  if (all <= kFewTiles) {  // one thread's share: points are shared out instead
     const WinogradTiles<Number> tiles(s);
     tiles.read_input_rows(from, 0, all);
     at::parallel_for(0, s.all_points(), kPointsAtOnce, [&](int64_t begin, int64_t end) {

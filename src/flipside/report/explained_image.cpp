@@ -15,22 +15,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// Enlarges an image to the original's size; the same pixels where it has it already.
-cv::Mat enlarge(const cv::Mat& image, cv::Size size) {
-  if (image.size() == size) return image;
-  cv::Mat enlarged;
-  cv::resize(image, enlarged, size, 0, 0, cv::INTER_LINEAR);
-  return enlarged;
-}
-
 /// original + what turned `seen` into `changed`, both at the networks' resolution. The change's two
 /// signs are enlarged as 8-bit images, which takes a quarter of the memory that floats would.
 cv::Mat add_change(const cv::Mat& original, const cv::Mat& seen, const cv::Mat& changed) {
   cv::Mat result, change;
   cv::subtract(changed, seen, change);  // saturates: what was gained
-  cv::add(original, enlarge(change, original.size()), result);
+  cv::add(original, enlarged(change, original.size()), result);
   cv::subtract(seen, changed, change);
-  cv::subtract(result, enlarge(change, original.size()), result);
+  cv::subtract(result, enlarged(change, original.size()), result);
   return result;
 }
 

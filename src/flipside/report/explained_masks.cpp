@@ -17,24 +17,29 @@
 namespace flipside {
 namespace {
 
-cv::Mat explained_mask(const Explainer& explainer, const cv::Mat& image) {
+ExplainedImage explained(const Explainer& explainer, const cv::Mat& image) {
   const Model& model = explainer.model();
   if (const auto scale = window_scale(model, image.size(), {}))
     return draw_explanation(explain_in_windows(explainer, image, *scale), model.reference_class,
-                            image)
-        .mask;
+                            image);
   const Tensor input = network_input(explainer, image).unsqueeze(0);
-  return draw_explanation(explainer, explainer.explain(input, {}, Effort::kNoDoubt), 0, image).mask;
+  return draw_explanation(explainer, explainer.explain(input, {}, Effort::kNoDoubt), 0, image);
 }
 
-/// Area over length of all regions; 0 for an empty mask.
-double width_of(const cv::Mat& mask) {
+/// Area over length of all regions; 0 for none.
+double width_of(const std::vector<Region>& regions) {
   double area = 0, length = 0;
-  for (const auto& region : measure_regions(mask)) {
+  for (const auto& region : regions) {
     area += static_cast<double>(region.box.area);
     length += region.length;
   }
   return length > 0 ? area / length : 0;
+}
+
+std::vector<Region> regions_of(const std::vector<Defect>& defects) {
+  std::vector<Region> regions;
+  for (const auto& defect : defects) regions.push_back(defect.region);
+  return regions;
 }
 
 /// The value that `share` of the sorted ones lie below.
@@ -69,9 +74,10 @@ ExplainedMaskScores score_explained_masks(const Explainer& explainer, const Imag
   for (const auto& record : records) {
     const cv::Mat image = read_image(record.image);
     const cv::Mat truth = read_mask(record.mask, image.size());
-    const cv::Mat mask = explained_mask(explainer, image);
-    meter.add(mask_to_tensor(mask).unsqueeze(0), mask_to_tensor(truth).unsqueeze(0));
-    const double width = width_of(mask), true_width = width_of(truth);
+    const ExplainedImage drawn = explained(explainer, image);
+    meter.add(mask_to_tensor(drawn.mask).unsqueeze(0), mask_to_tensor(truth).unsqueeze(0));
+    const double width = width_of(regions_of(drawn.defects));
+    const double true_width = width_of(measure_regions(truth));
     if (width > 0 && true_width > 0) widths.push_back(width / true_width);
     progress.advance(1);
   }
