@@ -27,6 +27,7 @@ std::string described(const Model& model) {
   std::string text = fmt::format("masks: threshold {}", number(model.thresholds.label_free));
   if (!std::isnan(model.thresholds.tuned))
     text += fmt::format(" ({} by validation masks)", number(model.thresholds.tuned));
+  if (model.thresholds.without_cast) text += ", casts of colour left out";
   if (const auto& rule = model.doubt_rule)
     text += fmt::format("; certain: {} at most {} (covers {})", rule->score,
                         number(rule->threshold), number(rule->coverage));

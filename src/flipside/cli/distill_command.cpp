@@ -34,6 +34,7 @@ void run_distill(const DistillArguments& arguments) {
   // Thresholds of its own lie higher and leave more of a defect's rim.
   student.thresholds.label_free = teacher.thresholds.label_free;
   student.thresholds.by_class = teacher.thresholds.by_class;
+  student.thresholds.without_cast = teacher.thresholds.without_cast;
   save_checkpoint(arguments.out, student);
   info("model: {}", arguments.out);
 }

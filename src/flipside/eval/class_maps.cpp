@@ -17,7 +17,8 @@ Tensor counterfactual_saliency(const Model& model, const Tensor& images, const T
   const Tensor targets = torch::where(labels == reference, torch::full_like(labels, first_defect),
                                       torch::full_like(labels, reference));
   return saliency_map(images,
-                      Explainer(model).explain(images, targets, Effort::kNoDoubt).counterfactual);
+                      Explainer(model).explain(images, targets, Effort::kNoDoubt).counterfactual,
+                      model.thresholds.without_cast);
 }
 
 /// The options that a method's variants differ in, in words; "" where it has none.

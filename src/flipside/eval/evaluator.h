@@ -98,8 +98,9 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
 Results evaluate(const Model& model, const ImageFolder& folder, const EvaluateOptions& options);
 
 /// Chooses both thresholds on the validation split: label-free (Otsu over the saliency of defect
-/// images, without what is below `kVisibleChange`) and, where masks exist, the one of best IoU.
-/// Test data never enters.
+/// images, without what is below `kVisibleChange`) and, where masks exist, the one of best IoU; and
+/// first which maps: without casts of colour where at least half of the images of defects have one
+/// (docs/equations.md, "Masks"). Test data never enters.
 Thresholds choose_thresholds(const Explainer& explainer, const ImageFolder& folder);
 
 /// The threshold of best IoU on the validation masks for any other map: `map` takes images

@@ -270,6 +270,40 @@ TEST_F(EvaluatorTest, MeasuresEveryPairWithTheReferenceClass) {
   EXPECT_EQ(counted, 9);
 }
 
+TEST_F(EvaluatorTest, CastsAreLeftOutWhereMostCounterfactualsHaveThem) {
+  make_data({"crack", "intact"});
+  const ImageFolder folder = scan(lively_model({"crack", "intact"}, 1));
+  // What the output's weights are multiplied with, what is added to its raw values, and whether
+  // that is a cast with changes besides.
+  struct Case {
+    double spread, shift;
+    bool is_cast;
+  };
+  for (const Case& made : {Case{1, 0, false}, Case{1, 4, true}, Case{0, 0.1, false}}) {
+    const Model model = lively_model({"crack", "intact"}, 1);
+    {
+      torch::NoGradGuard no_grad;
+      auto weights = model.generator->named_parameters();
+      weights["decoder.output.weight"] *= made.spread;
+      weights["decoder.output.bias"] += made.shift;
+      if (made.spread == 0) weights["decoder.output.bias"][3] += 8;  // the attention
+    }
+    const Explainer explainer(model);
+    const Thresholds thresholds = choose_thresholds(explainer, folder);
+    EXPECT_EQ(thresholds.without_cast, made.is_cast) << made.spread << ", " << made.shift;
+    std::vector<Tensor> pooled;
+    for (const auto& record : folder.split(Split::kVal)) {
+      if (record.label == model.reference_class) continue;
+      const Tensor image = read(record.image);
+      const Tensor changed = explainer.explain(image, class_number(1)).counterfactual;
+      pooled.push_back(smooth(saliency_map(image, changed, made.is_cast), kSmoothing));
+    }
+    const Tensor values = torch::cat(pooled).flatten();
+    EXPECT_NEAR(thresholds.label_free,
+                otsu_threshold(values.masked_select(values >= kVisibleChange)), 0.005);
+  }
+}
+
 TEST_F(EvaluatorTest, ChoosesThresholdsOnValidationDataAlone) {
   make_data({"crack", "intact"});
   const Model model = lively_model({"crack", "intact"}, 1);

@@ -124,11 +124,17 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
   return result;
 }
 
+Tensor Explainer::map_of(const Tensor& images, const Tensor& counterfactuals,
+                         bool without_cast) const {
+  const Tensor change = saliency_map(images, counterfactuals, without_cast);
+  return follow_edges(smooth(to_cpu(change), kSmoothing), images,
+                      model_.config.explain.edge_radius);
+}
+
 Explainer::Outcome Explainer::outcome_of(const Tensor& x, const Tensor& counterfactual) const {
   Discriminator discriminator = model_.discriminator;
-  const Tensor map = smooth(to_cpu(saliency_map(x, counterfactual)), kSmoothing);
   return {counterfactual, discriminator->forward(counterfactual),
-          follow_edges(map, x, model_.config.explain.edge_radius)};
+          map_of(x, counterfactual, model_.thresholds.without_cast)};
 }
 
 Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, const Tensor& target,

@@ -60,6 +60,10 @@ class Explainer {
   Explanation explain(const Tensor& images, const Tensor& targets = {},
                       Effort effort = Effort::kAll) const;
 
+  /// Maps [N,1,H,W] in [0,1], on the CPU, of what `counterfactuals` change in `images`, both
+  /// [N,3,H,W] in [0,1]: `saliency_map`, smoothed, and fitted to edges if asked for.
+  Tensor map_of(const Tensor& images, const Tensor& counterfactuals, bool without_cast) const;
+
   /// The targets that `explain` would choose: [N] int64 for class probabilities [N,K].
   Tensor default_targets(const Tensor& probs) const;
 

@@ -148,6 +148,25 @@ TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
   EXPECT_GT(not_helped, 0);
 }
 
+TEST(Explainer, LeavesCastsOutOfTheMapsOfAModelThatHasThem) {
+  Model model = lively_model({"bad", "good"}, 1);
+  const Tensor images = random_images(4);
+  {
+    torch::NoGradGuard no_grad;
+    model.generator->named_parameters()["decoder.output.bias"] += 4;
+  }
+  const Explanation with = Explainer(model).explain(images);
+  model.thresholds.without_cast = true;
+  const Explanation without = Explainer(model).explain(images);
+  EXPECT_TRUE(torch::equal(without.counterfactual, with.counterfactual));
+  const auto map = [&](bool without_cast) {
+    return smooth(saliency_map(images, with.counterfactual, without_cast), kSmoothing);
+  };
+  EXPECT_TRUE(torch::allclose(with.saliency, map(false), 0, 1e-6));
+  EXPECT_TRUE(torch::allclose(without.saliency, map(true), 0, 1e-6));
+  EXPECT_GT((with.saliency - without.saliency).mean().item<double>(), 0.01);
+}
+
 TEST(Explainer, WithoutAThresholdThereIsNoSecondPass) {
   Model model = lively_model({"bad", "good"}, 1);
   const Tensor images = random_images(8);

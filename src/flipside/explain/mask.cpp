@@ -5,6 +5,7 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/numbers.h"
+#include "flipside/train/losses.h"
 
 namespace flipside {
 namespace {
@@ -71,11 +72,13 @@ void threshold_and_clean(Tensor map, const MaskOptions& options) {
 
 }  // namespace
 
-Tensor saliency_map(const Tensor& image, const Tensor& counterfactual) {
+Tensor saliency_map(const Tensor& image, const Tensor& counterfactual, bool without_cast) {
   if (image.dim() != 4 || image.sizes() != counterfactual.sizes())
     fail(ErrorCode::kArgument,
          "saliency_map: image and counterfactual must both be [N,3,H,W] of the same shape");
-  return (counterfactual - image).abs().mean(/*dim=*/1, /*keepdim=*/true);
+  Tensor change = counterfactual - image;
+  if (without_cast) change = change - common_change(change);
+  return change.abs().mean(/*dim=*/1, /*keepdim=*/true).clamp_max(1);
 }
 
 Tensor smooth(const Tensor& saliency, double sigma) {

@@ -24,7 +24,9 @@ constexpr double kSmoothing = 0.6;
 constexpr double kVisibleChange = 0.01;
 
 /// saliency = mean over channels of |counterfactual - image|; both [N,3,H,W] -> [N,1,H,W] in [0,1].
-Tensor saliency_map(const Tensor& image, const Tensor& counterfactual);
+/// `without_cast` leaves out what nine in ten pixels of an image change alike (`common_change`), so
+/// that a cast of colour over the whole image marks nothing.
+Tensor saliency_map(const Tensor& image, const Tensor& counterfactual, bool without_cast = false);
 
 /// Gaussian smoothing of each map, [N,1,H,W], reflected at the border.
 Tensor smooth(const Tensor& saliency, double sigma);

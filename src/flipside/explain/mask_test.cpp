@@ -36,6 +36,27 @@ TEST(SaliencyMap, IsTheMeanAbsoluteChangeOverChannels) {
   EXPECT_THROW(saliency_map(image, torch::zeros({1, 3, 2, 2})), Error);
 }
 
+TEST(SaliencyMap, LeavesOutACastOfColourIfAsked) {
+  torch::manual_seed(3);
+  const Tensor image = 0.3 + 0.2 * torch::rand({2, 3, 10, 10});
+  Tensor changed = image.clone();
+  changed[0].slice(1, 4, 5).slice(2, 0, 9) += 0.3;  // a line of nine pixels in a hundred
+  const Tensor line = saliency_map(image, changed);
+  const auto without = [&](const Tensor& counterfactual) {
+    return saliency_map(image, counterfactual, /*without_cast=*/true);
+  };
+  EXPECT_TRUE(torch::equal(without(changed), line)) << "there is none";
+  const Tensor cast = torch::tensor({0.1, -0.15, 0.0}).view({3, 1, 1});
+  const Tensor tinted = changed + cast;
+  EXPECT_TRUE(torch::allclose(without(tinted), line, 0, 1e-6));
+  EXPECT_GT(saliency_map(image, tinted).min().item<double>(), 0.08);
+  // A pixel that falls by 1 where all others rise by 0.8 stays in the range of a map.
+  Tensor dark = torch::full_like(image, 0.1), bright = torch::full_like(image, 0.9);
+  dark.select(3, 0).select(2, 0).fill_(1);
+  bright.select(3, 0).select(2, 0).fill_(0);
+  EXPECT_EQ(saliency_map(dark, bright, /*without_cast=*/true).max().item<float>(), 1);
+}
+
 TEST(Smooth, GivesTheGaussianAroundAPoint) {
   Tensor map = torch::zeros({2, 1, 15, 15});
   map[1][0][7][7] = 1.0;

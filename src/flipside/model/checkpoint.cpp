@@ -116,6 +116,12 @@ class MetadataReader {
     return rule;
   }
 
+  bool flag(const std::string& key) const {
+    if (metadata_.count(key) == 0) return false;
+    if (get(key) != "true") refuse(key, "must be true, or not there");
+    return true;
+  }
+
   double side(const std::string& key) const {
     const double value = number(key, 1.0);
     if (!(value >= 1)) refuse(key, "must be a number of pixels, 1 or more");
@@ -192,6 +198,7 @@ void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& 
   put_threshold(metadata, "threshold_tuned", model.thresholds.tuned);
   if (!model.thresholds.by_class.empty())
     metadata["threshold_label_free_by_class"] = to_json(model.thresholds.by_class).dump();
+  if (model.thresholds.without_cast) metadata["maps_without_cast"] = "true";
   if (model.doubt_rule) {
     metadata["doubt_score"] = model.doubt_rule->score;
     put_threshold(metadata, "doubt_threshold", model.doubt_rule->threshold);
@@ -219,6 +226,7 @@ Checkpoint load_checkpoint(const fs::path& path) {
   checkpoint.model.thresholds.tuned = reader.threshold("threshold_tuned");
   checkpoint.model.thresholds.by_class =
       reader.thresholds("threshold_label_free_by_class", class_names.size());
+  checkpoint.model.thresholds.without_cast = reader.flag("maps_without_cast");
   checkpoint.model.doubt_rule = reader.doubt_rule();
   checkpoint.model.native_sides.median = reader.side("native_side_median");
   checkpoint.model.native_sides.largest = reader.side("native_side_largest");

@@ -35,6 +35,7 @@ class CheckpointFile : public testing::Test {
     Model model = make_model(small_config(), {"crack", "gut ü"}, 1);
     model.thresholds.label_free = 0.1234567890123;
     model.thresholds.by_class = {0.1, kUndefined};
+    model.thresholds.without_cast = true;
     save_checkpoint(path(), model);
     return model;
   }
@@ -100,6 +101,7 @@ TEST_F(CheckpointFile, KeepsThresholdsToTheLastBit) {
   EXPECT_TRUE(std::isnan(loaded.thresholds.tuned));
   EXPECT_EQ(loaded.thresholds.label_free_of(0), 0.1);
   EXPECT_EQ(loaded.thresholds.label_free_of(1), model.thresholds.label_free);
+  EXPECT_TRUE(loaded.thresholds.without_cast);
   EXPECT_EQ(loaded.class_names[1], "gut ü");
   EXPECT_FALSE(loaded.generator->is_training());
 }
@@ -166,6 +168,7 @@ TEST_F(CheckpointFile, RefusesOtherMetadata) {
       {"threshold_label_free_by_class", "[0.1]", "list of 2 numbers"},
       {"threshold_label_free_by_class", "[0.1,\"much\"]", "list of 2 numbers"},
       {"threshold_label_free_by_class", "[0.1", "list of 2 numbers"},
+      {"maps_without_cast", "yes", "maps_without_cast = yes"},
       {"doubt_score", "margin", "doubt_threshold"},
       {"native_side_median", "0", "native_side_median = 0"},
       {"native_side_largest", "wide", "native_side_largest = wide"}};

@@ -22,6 +22,8 @@ struct Thresholds {
   /// The same as `label_free` from each class's own images: [K], NaN for the reference class and
   /// where there are none; empty in checkpoints of older programs.
   std::vector<double> by_class = {};
+  /// Maps leave out casts of colour (`saliency_map`), since this generator lays them over images.
+  bool without_cast = false;
 
   /// The label-free threshold of a class in [0,K), or that of all classes where it has none.
   double label_free_of(int64_t label) const;

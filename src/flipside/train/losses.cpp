@@ -7,18 +7,6 @@ namespace {
 
 namespace F = torch::nn::functional;
 
-/// What nine in ten pixels of an image change alike, of each channel: the value nearest to zero
-/// between the 10th and the 90th percentile of the change, so zero unless so many share a sign.
-/// [N,C,H,W] -> [N,C,1,1], without gradient.
-Tensor common_change(const Tensor& change) {
-  constexpr int64_t kOneIn = 10;  // pixels, rounded, at least one
-  const Tensor pixels = change.detach().flatten(/*start_dim=*/2);
-  const int64_t n = pixels.size(2), few = std::max<int64_t>(1, (n + kOneIn / 2) / kOneIn);
-  const Tensor low = std::get<0>(pixels.kthvalue(few, /*dim=*/2));
-  const Tensor high = std::get<0>(pixels.kthvalue(n + 1 - few, /*dim=*/2));
-  return (low.clamp_min(0) + high.clamp_max(0)).unsqueeze(-1).unsqueeze(-1);
-}
-
 /// The fake logit's loss when it is scored apart: `is_fake` is what it should say. The hinge and
 /// least-squares targets are +1 for fake and -1 for real.
 Tensor fake_logit_loss(const Tensor& fake_logit, bool is_fake, AdversarialLoss loss) {
@@ -101,6 +89,15 @@ Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
   const Tensor change = counterfactual - image;
   return change.diff(1, /*dim=*/2).abs().mean({1, 2, 3}) +
          change.diff(1, /*dim=*/3).abs().mean({1, 2, 3});
+}
+
+Tensor common_change(const Tensor& change) {
+  constexpr int64_t kOneIn = 10;  // pixels, rounded, at least one
+  const Tensor pixels = change.detach().flatten(/*start_dim=*/2);
+  const int64_t n = pixels.size(2), few = std::max<int64_t>(1, (n + kOneIn / 2) / kOneIn);
+  const Tensor low = std::get<0>(pixels.kthvalue(few, /*dim=*/2));
+  const Tensor high = std::get<0>(pixels.kthvalue(n + 1 - few, /*dim=*/2));
+  return (low.clamp_min(0) + high.clamp_max(0)).unsqueeze(-1).unsqueeze(-1);
 }
 
 Tensor within_mask(const Tensor& image, const Tensor& counterfactual) {

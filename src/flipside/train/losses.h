@@ -53,14 +53,17 @@ Tensor change_size(const Tensor& image, const Tensor& counterfactual);
 /// and of vertical neighbours, summed, of each image: [N]. Both [N,3,H,W] in [0,1].
 Tensor change_variation(const Tensor& image, const Tensor& counterfactual);
 
+/// What nine in ten pixels of an image change alike, of each channel: the value nearest to zero
+/// between the 10th and the 90th percentile of the change, so zero unless so many share a sign.
+/// [N,C,H,W] -> [N,C,1,1], without gradient.
+Tensor common_change(const Tensor& change);
+
 /// (2'): the counterfactual with its change cut down to what a mask would show, x + w d. d is
-/// x_cf - x less what nine in ten pixels of the image change alike in a channel, so that a cast of
-/// colour over the whole image shows nothing: the value nearest to zero between the 10th and the
-/// 90th percentile, which is zero where neither sign has so many. w in (0,1) is a soft mask of the
-/// saliency s = mean over channels of |d|, sigmoid(4 (s / tau - 1)), tau half of the image's own
-/// level of change, sum s^2 / sum s over its pixels, and at least one gray level of 255. Neither
-/// the common change nor tau has a gradient. Both [N,3,H,W] in [0,1]; the same comes back, out of
-/// [0,1] by the common change at most.
+/// x_cf - x less the `common_change`, so that a cast of colour over the whole image shows nothing.
+/// w in (0,1) is a soft mask of the saliency s = mean over channels of |d|, sigmoid(4 (s / tau -
+/// 1)), tau half of the image's own level of change, sum s^2 / sum s over its pixels, and at least
+/// one gray level of 255. Neither the common change nor tau has a gradient. Both [N,3,H,W] in
+/// [0,1]; the same comes back, out of [0,1] by the common change at most.
 Tensor within_mask(const Tensor& image, const Tensor& counterfactual);
 
 /// The segmenter's loss: binary cross-entropy plus soft Dice over the batch, of logits [N,1,H,W]
