@@ -176,6 +176,20 @@ TEST(Losses, AFaintChangeBesideAStrongOneIsNotInTheMask) {
   EXPECT_EQ(seen[3].item<double>(), 0.0);
 }
 
+TEST(Losses, WhatNineInTenPixelsChangeAlike) {
+  torch::manual_seed(4);
+  for (const auto& [rows, columns] : std::initializer_list<std::pair<int64_t, int64_t>>{
+           {1, 1}, {1, 4}, {4, 5}, {13, 17}, {32, 32}})
+    for (const double shift : {-0.9, -0.7, -0.5, -0.3, -0.1, 0.0}) {
+      const Tensor x = torch::zeros({1, 3, rows, columns}, torch::kFloat64);
+      const Tensor y = torch::rand_like(x) + shift;
+      const Tensor expected = common_change_by_sorting(x, y);
+      EXPECT_TRUE(torch::equal(common_change(y), expected)) << rows << ", " << shift;
+      const Tensor single = y.to(torch::kFloat32).contiguous(kChannelsLast);
+      EXPECT_TRUE(torch::equal(common_change(single), expected.to(torch::kFloat32)));
+    }
+}
+
 TEST(Losses, ACastOverTheWholeImageIsNotInTheMask) {
   const Tensor x = torch::full({1, 3, 4, 5}, 0.5, torch::kFloat64);
   const Tensor cast = torch::tensor({-0.1, 0.0, 0.2}, torch::kFloat64).view({1, 3, 1, 1});
