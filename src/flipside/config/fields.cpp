@@ -220,7 +220,8 @@ void data_fields(FieldList& list, DataConfig& d) {
               "share of training images that are scaled and moved; the others stay sharp");
   list.number("gain", d.gain, 0, 0.9, "multiply brightness by 1 +- gain");
   list.number("offset", d.offset, 0, 0.5, "add up to +- offset to the brightness, [0,1] units");
-  list.number("tint", d.tint, 0, 0.5, "multiply each colour by 1 +- tint, as other lamps would");
+  list.number("tint", d.tint, 0, 0.5,
+              "multiply each colour by 1 +- tint, as other lamps would; gray images stay gray");
   list.number("workers", d.workers, 0, 64, "loader threads; 0 loads in the training thread");
 }
 

@@ -118,6 +118,14 @@ std::array<uint8_t, 256> light_table(double factor, double term) {
   return table;
 }
 
+/// Of bytes RGBRGB...
+bool has_colour(const Tensor& image) {
+  const uint8_t* pixel = image.data_ptr<uint8_t>();
+  for (int64_t i = 0; i < image.numel(); i += 3)
+    if (pixel[i] != pixel[i + 1] || pixel[i] != pixel[i + 2]) return true;
+  return false;
+}
+
 /// Every channel through its table.
 Tensor relit(const Tensor& image, const std::array<uint8_t, 256> (&tables)[3]) {
   Tensor result = torch::empty_like(image);
@@ -135,10 +143,11 @@ void change_light(Picture& picture, double gain, double offset, Rng& rng) {
   picture.image = relit(picture.image, {table, table, table});
 }
 
+/// Gray images stay gray: a camera without colour sees none under any lamp.
 void tint_light(Picture& picture, double tint, Rng& rng) {
   std::array<uint8_t, 256> tables[3];
   for (auto& table : tables) table = light_table(rng.uniform(1 - tint, 1 + tint), 0);
-  picture.image = relit(picture.image, tables);
+  if (has_colour(picture.image)) picture.image = relit(picture.image, tables);
 }
 
 }  // namespace

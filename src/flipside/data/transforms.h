@@ -12,8 +12,8 @@ namespace flipside {
 using Transform = std::function<Picture(Picture, Rng&)>;
 
 /// Flips, right-angle turns, zoom and shift (one warp, reflected at the border; mask nearest
-/// neighbour) and light (gain and offset), each as far as `config` allows. Exact (no
-/// interpolation) when zoom and shift are 0.
+/// neighbour) and light (gain and offset, tint of images that have colours), each as far as
+/// `config` allows. Exact (no interpolation) when zoom and shift are 0.
 Transform training_transform(const DataConfig& config);
 
 }  // namespace flipside

@@ -241,6 +241,10 @@ TEST(TrainingTransform, TintIsAGainPerColour) {
     }
     EXPECT_EQ(result.mask[0][0].item<int>(), 255);
   }
+  // What has no colour gets none.
+  const Picture gray{plain_image(2, 90), {}};
+  Rng rng(1);
+  EXPECT_TRUE(torch::equal(transform(gray, rng).image, gray.image));
 }
 
 }  // namespace
