@@ -48,13 +48,8 @@ cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat&
   return result;
 }
 
-cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options) {
-  const cv::Mat map = enlarged(to_float_map(saliency), size);
-  return to_mask_image(saliency_to_mask(from_float_map(map).unsqueeze(0), options)[0]);
-}
-
-cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options) {
-  return mask_at_size(from_float_map(saliency), size, options);
+cv::Mat mask_image(const cv::Mat& map, const MaskOptions& options) {
+  return to_mask_image(saliency_to_mask(as_batch(map), options)[0]);
 }
 
 std::vector<Box> mask_boxes(const cv::Mat& mask) {

@@ -17,10 +17,8 @@ cv::Mat enlarged(const cv::Mat& image, cv::Size size);
 /// `original` is not larger the map is resized bilinearly.
 cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat& original);
 
-/// The mask of one map [1,H,W] at another size (the original image's): resized bilinearly,
-/// thresholded and cleaned at `size`. CV_8UC1 of 0 and 255.
-cv::Mat mask_at_size(const Tensor& saliency, cv::Size size, const MaskOptions& options);
-cv::Mat mask_at_size(const cv::Mat& saliency, cv::Size size, const MaskOptions& options);  ///< 32F
+/// The mask of one map CV_32FC1 in [0,1] (`saliency_to_mask`): CV_8UC1 of 0 and 255.
+cv::Mat mask_image(const cv::Mat& map, const MaskOptions& options);
 
 /// `mask_boxes` of a mask CV_8UC1, regions of nonzero pixels.
 std::vector<Box> mask_boxes(const cv::Mat& mask);

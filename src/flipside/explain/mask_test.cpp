@@ -140,13 +140,13 @@ TEST(SaliencyToMask, DropsSmallEightConnectedRegions) {
   EXPECT_EQ(saliency_to_mask(map, options).sum().item<double>(), 0);
 }
 
-TEST(MaskAtSize, AppliesTheSameRuleAtTheOriginalSize) {
+TEST(MaskImage, IsTheSameRuleAtTheOriginalSize) {
   Tensor map = torch::zeros({1, 1, 8, 8});
   map.slice(2, 2, 6).slice(3, 2, 6).fill_(0.8);  // a square of 4x4 pixels
   map[0][0][0][7] = 0.8;                         // and a speck
   MaskOptions options{0.4, 2.0 / 64};
   EXPECT_TRUE(torch::equal(saliency_to_mask(map, options)[0][0].sum(), torch::tensor(16.0f)));
-  const cv::Mat mask = mask_at_size(map[0], cv::Size(80, 40), options);
+  const cv::Mat mask = mask_image(enlarged(to_float_map(map[0]), cv::Size(80, 40)), options);
   ASSERT_EQ(mask.size(), cv::Size(80, 40));
   EXPECT_NEAR(cv::countNonZero(mask), 16 * 50, 100);
   EXPECT_EQ(cv::countNonZero(mask(cv::Rect(70, 0, 10, 5))), 0);
@@ -169,7 +169,7 @@ struct Line {
     cv::GaussianBlur(marks, map, cv::Size(5, 5), 1.0);
   }
   double iou(const cv::Mat& enlarged) const {
-    const cv::Mat mask = mask_at_size(enlarged, original.size(), raw_options(0.12));
+    const cv::Mat mask = mask_image(enlarged, raw_options(0.12));
     return static_cast<double>(cv::countNonZero(mask & truth)) / cv::countNonZero(mask | truth);
   }
 };

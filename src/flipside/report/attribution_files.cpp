@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
@@ -19,10 +18,11 @@ using Json = nlohmann::ordered_json;
 struct Picture {
   const ImageFile* file = nullptr;
   cv::Mat image;
+  cv::Mat seen;  ///< by the network
 };
 
 /// Reads the next pictures from `position` on and moves it; counts those that cannot be read.
-std::vector<Picture> read_pictures(const std::vector<ImageFile>& files, size_t& position,
+std::vector<Picture> read_pictures(const std::vector<ImageFile>& files, size_t& position, int side,
                                    int64_t batch, int64_t& unreadable) {
   std::vector<Picture> pictures;
   int64_t pixels = 0;
@@ -30,7 +30,8 @@ std::vector<Picture> read_pictures(const std::vector<ImageFile>& files, size_t& 
          pixels < kMaxBatchPixels;
        ++position) {
     try {
-      pictures.push_back({&files[position], read_image(files[position].path)});
+      const cv::Mat image = read_image(files[position].path);
+      pictures.push_back({&files[position], image, resize_image(image, cv::Size(side, side))});
       pixels += static_cast<int64_t>(pictures.back().image.total());
     } catch (const std::exception& error) {  // of memory and of OpenCV too: the next one may do
       warn("skipped: {}", error.what());
@@ -49,10 +50,8 @@ struct MapAnswers {
 
 MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
                   const AttributionFilesOptions& options) {
-  const auto side = static_cast<int>(model.config.data.size);
   std::vector<Tensor> inputs;
-  for (const auto& picture : pictures)
-    inputs.push_back(to_tensor(resize_image(picture.image, cv::Size(side, side))));
+  for (const auto& picture : pictures) inputs.push_back(to_tensor(picture.seen));
   const Tensor images = torch::stack(inputs).contiguous(kChannelsLast);
   MapAnswers answers;
   answers.probs = real_class_probs(model, images);
@@ -65,16 +64,9 @@ MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
   return answers;
 }
 
-cv::Mat draw_mask(const Tensor& map, cv::Size size, double threshold,
-                  const AttributionFilesOptions& options) {
-  return mask_at_size(map, size, finished_mask_options(options.setting, threshold));
-}
-
-cv::Mat draw_heat(const Tensor& map, cv::Size size, AttributionMethod method) {
-  cv::Mat heat;
-  cv::resize(to_float_map(map), heat, size, 0, 0, cv::INTER_LINEAR);
-  // A map without a unit fills the scale of colours; one in units of the image has its place there.
-  return heatmap(is_attribution(method) ? cv::Mat(heat * kHeatScale) : heat);
+/// A map without a unit fills the scale of colours; one in units of the image has its place there.
+cv::Mat draw_heat(const cv::Mat& map, AttributionMethod method) {
+  return heatmap(is_attribution(method) ? cv::Mat(map * kHeatScale) : map);
 }
 
 double six_digits(double value) { return std::round(value * 1e6) / 1e6; }
@@ -86,12 +78,13 @@ std::string write_one(const Model& model, const Picture& picture, const MapAnswe
   const double chosen = std::isnan(options.threshold) ? otsu_threshold(map) : options.threshold;
   const double threshold = std::max(chosen / options.sensitivity, kMinThreshold);
   const int64_t predicted = answers.probs[row].argmax().item<int64_t>();
-  const cv::Size size = picture.image.size();
-  const cv::Mat mask = predicted == model.reference_class
-                           ? cv::Mat(cv::Mat::zeros(size, CV_8UC1))
-                           : draw_mask(map, size, threshold, options);
+  const cv::Mat enlarged = enlarge_by_edges(to_float_map(map), picture.seen, picture.image);
+  const cv::Mat mask =
+      predicted == model.reference_class
+          ? cv::Mat(cv::Mat::zeros(picture.image.size(), CV_8UC1))
+          : mask_image(enlarged, finished_mask_options(options.setting, threshold));
   const std::string base = (out / picture.file->name).string();
-  write_image(base + ".heatmap.png", draw_heat(map, size, options.method));
+  write_image(base + ".heatmap.png", draw_heat(enlarged, options.method));
   write_image(base + ".mask.png", mask);
   write_image(base + ".overlay.png", overlay(picture.image, mask));
 
@@ -126,7 +119,8 @@ int64_t attribute_files(const Model& model, const std::vector<ImageFile>& files,
   int64_t unreadable = 0;
   for (size_t position = 0; position < files.size();) {
     const size_t begin = position;
-    const auto pictures = read_pictures(files, position, options.batch, unreadable);
+    const auto pictures = read_pictures(files, position, static_cast<int>(model.config.data.size),
+                                        options.batch, unreadable);
     if (!pictures.empty()) {
       const MapAnswers answers = answer(model, pictures, options);
       for (size_t row = 0; row < pictures.size(); ++row)

@@ -84,7 +84,7 @@ ExplainedImage draw_explanation(const Explainer& explainer, const Explanation& e
   drawn.heatmap = heatmap(map);
   const auto predicted = explanation.predicted[row].item<int64_t>();
   cv::Mat mask = predicted != explainer.model().reference_class
-                     ? mask_at_size(map, original.size(), explainer.mask_options(predicted))
+                     ? mask_image(map, explainer.mask_options(predicted))
                      : cv::Mat::zeros(original.size(), CV_8UC1);
   add_mask(drawn, original, std::move(mask), [predicted](const Box&) { return predicted; });
   return drawn;
@@ -110,8 +110,7 @@ ExplainedImage draw_explanation(const WindowedExplanation& explanation, int64_t 
   };
   drawn.heatmap = heatmap(map(explanation.saliency));
   add_mask(
-      drawn, original,
-      mask_at_size(map(explanation.evidence), original.size(), explanation.mask_options),
+      drawn, original, mask_image(map(explanation.evidence), explanation.mask_options),
       [&](const Box& box) {
         return explanation.class_of(
             {static_cast<double>(box.x) * scale_x, static_cast<double>(box.y) * scale_y,
