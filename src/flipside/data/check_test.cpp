@@ -184,6 +184,21 @@ TEST(CheckData, TellsOfColoursThatDiffer) {
   EXPECT_THAT(text, HasSubstr("data.tint"));
 }
 
+TEST(CheckData, TellsOfColoursThatDifferAMediumWay) {
+  // Blue is spread over 24 values; "bad" is `shift` of their steps bluer.
+  const auto told = [](int shift) {
+    const TempFolder folder;
+    for (const std::string name : {"bad", "good"})
+      for (int i = 0; i < 24; ++i)
+        folder.write_image(fmt::format("{}/{}.png", name, i),
+                           cv::Scalar(127, 127, 100 + i + (name == "bad" ? shift : 0)), {16, 16});
+    return findings(check(folder));
+  };
+  EXPECT_THAT(told(5), AllOf(HasSubstr("differ in colour"), HasSubstr("d = 0.7")));
+  EXPECT_THAT(told(5), Not(HasSubstr("differ in mean brightness")));
+  EXPECT_THAT(told(2), Not(HasSubstr("differ in colour")));
+}
+
 TEST(CheckData, FindsStrayFiles) {
   const TempFolder folder;
   write_sound_data(folder);

@@ -292,6 +292,7 @@ Results Evaluation::results() const {
     }
   results.changes = changes_.scores();
   results.false_marks = false_marks(results.changes, model_.reference_class);
+  results.without_cast = model_.thresholds.without_cast;
   results.mask_images = label_free_.meter.images();
   if (results.mask_images > 0) {
     if (everything_) results.mask_diversity = true_masks_.scores().diversity;

@@ -56,6 +56,7 @@ struct Results {
   std::vector<ChangeScores> changes;   ///< of the same pairs, and of good images asked to stay good
   double false_marks = kUndefined;     ///< of these changes
   double mask_diversity = kUndefined;  ///< `ChangeScores::diversity` of the true masks
+  bool without_cast = false;           ///< maps leave out casts of colour (`Thresholds`)
   int64_t mask_images = 0;             ///< images with masks that the mask scores rest on
   std::optional<MaskScores> label_free, tuned;
   std::optional<MaskScores> fixed;  ///< a segmenter's masks at probability 0.5

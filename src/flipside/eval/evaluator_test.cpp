@@ -427,6 +427,7 @@ TEST_F(EvaluatorTest, WritesTextAndJson) {
   EXPECT_EQ(json["reference_class"], "intact");
   EXPECT_DOUBLE_EQ(json["accuracy"], results.accuracy);
   EXPECT_DOUBLE_EQ(json["label_free"]["iou"], results.label_free->iou);
+  EXPECT_EQ(json["without_cast"], false);
   EXPECT_TRUE(json["tuned"].is_null());
   EXPECT_TRUE(json["judge_accuracy"].is_null());
   EXPECT_DOUBLE_EQ(json["faithfulness"]["cout"], results.faithfulness->cout);

@@ -29,6 +29,7 @@ class FlawFinder {
   void check_false_marks();
   void check_masks();
   void check_diversity();
+  void check_casts();
   void check_extent();
   void check_faithfulness();
 
@@ -177,6 +178,13 @@ void FlawFinder::check_diversity() {
          "paints one stroke everywhere: train again with another --seed");
 }
 
+void FlawFinder::check_casts() {
+  if (results_.without_cast)
+    note("mended images get another colour all over, which maps leave out",
+         "the classes differ in colour, perhaps by the lamp: photograph all under one light, or "
+         "train with --tint 0.12");
+}
+
 void FlawFinder::check_extent() {
   const std::string wide = directions(
       results_.changes, [this](const ChangeScores& c) { return heals(c) && c.changed > kHalf; },
@@ -205,6 +213,7 @@ std::vector<Finding> FlawFinder::find() {
   check_false_marks();
   check_masks();
   check_diversity();
+  check_casts();
   check_extent();
   check_faithfulness();
   check_counts();

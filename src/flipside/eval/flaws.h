@@ -24,8 +24,8 @@ constexpr int64_t kFewImages = 30;
 ///   warning: a class that is mostly taken for others; a direction in which the generator gives up,
 ///            or convinces the model but not the judge; good images marked like defects; masks
 ///            below the trivial darkness map
-///   note:    the same change in every image; changes of most of the image; an answer that masks
-///            alone do not turn; classes with few images
+///   note:    the same change in every image; casts of colour; changes of most of the image; an
+///            answer that masks alone do not turn; classes with few images
 std::vector<Finding> find_flaws(const Results& results);
 
 }  // namespace flipside

@@ -53,6 +53,12 @@ TEST(Flaws, AYardstickIsAskedForItsClassesOnly) {
   EXPECT_THAT(find_flaws(results), IsEmpty());
 }
 
+TEST(Flaws, NamesCastsOfColour) {
+  Results results = good_results();
+  results.without_cast = true;
+  expect_one(results, Severity::kNote, "another colour all over");
+}
+
 TEST(Flaws, NamesAClassThatIsMostlyTakenForAnother) {
   Results results = good_results();
   results.confusion = {{49, 51}, {1, 99}};

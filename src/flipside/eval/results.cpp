@@ -196,6 +196,7 @@ std::string to_json(const Results& results) {
                   {"changes", changes},
                   {"false_marks", results.false_marks},
                   {"mask_diversity", results.mask_diversity},
+                  {"without_cast", results.without_cast},
                   {"mask_images", results.mask_images},
                   {"label_free", mask_json(results.label_free)},
                   {"tuned", mask_json(results.tuned)},
