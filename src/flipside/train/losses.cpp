@@ -114,7 +114,7 @@ Tensor change_variation(const Tensor& image, const Tensor& counterfactual) {
 
 Tensor common_change(const Tensor& change) {
   const Tensor pixels = change.detach().flatten(/*start_dim=*/2).contiguous();
-  const int64_t n = pixels.size(2), few = one_in_ten(n);
+  const int64_t n = pixels.size(2);
   Tensor common;
   if (pixels.is_cpu()) {
     common = torch::empty({pixels.size(0), pixels.size(1)}, pixels.options());
@@ -126,6 +126,7 @@ Tensor common_change(const Tensor& change) {
       });
     });
   } else {
+    const int64_t few = one_in_ten(n);
     const Tensor low = std::get<0>(pixels.kthvalue(few, /*dim=*/2));
     const Tensor high = std::get<0>(pixels.kthvalue(n + 1 - few, /*dim=*/2));
     common = low.clamp_min(0) + high.clamp_max(0);
