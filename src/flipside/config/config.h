@@ -106,7 +106,7 @@ struct DataConfig {
   double warp_fraction = 0.5;
   double gain = 0.15;
   double offset = 0.08;
-  double tint = 0.0;
+  double tint = 0.06;
   int64_t workers = 1;
 };
 

@@ -288,7 +288,7 @@ void Checker::check_cues() {
       Severity::kNote, "colour (red over blue)", [](const ImageFacts& f) { return f.warmth; },
       exponential,
       "harmless when the defect itself has a colour; otherwise a model can take the lamp for the "
-      "defect: photograph all under one light, or set data.tint to 0.12",
+      "defect: photograph all under one light, or raise data.tint to 0.12",
       kMediumEffect);
   compare_with_reference(
       Severity::kWarning, "size (megapixels)",

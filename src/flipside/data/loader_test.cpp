@@ -28,7 +28,7 @@ DataConfig small_config(int64_t workers) {
 DataConfig plain_config(int64_t workers) {
   DataConfig config = small_config(workers);
   config.flip = config.turn = false;
-  config.zoom = config.shift = config.gain = config.offset = 0;
+  config.zoom = config.shift = config.gain = config.offset = config.tint = 0;
   return config;
 }
 

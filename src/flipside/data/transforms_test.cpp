@@ -14,7 +14,7 @@ namespace {
 DataConfig still() {
   DataConfig config;
   config.flip = config.turn = false;
-  config.zoom = config.shift = config.gain = config.offset = 0;
+  config.zoom = config.shift = config.gain = config.offset = config.tint = 0;
   return config;
 }
 

@@ -182,7 +182,7 @@ void FlawFinder::check_casts() {
   if (results_.without_cast)
     note("mended images get another colour all over, which maps leave out",
          "the classes differ in colour, perhaps by the lamp: photograph all under one light, or "
-         "train with --tint 0.06");
+         "train with a larger --tint (0.12)");
 }
 
 void FlawFinder::check_extent() {
