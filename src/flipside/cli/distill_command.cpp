@@ -32,9 +32,9 @@ void run_distill(const DistillArguments& arguments) {
   calibrate(student, folder);
   // The student was taught the teacher's maps: what was to be marked there is to be marked here.
   // Thresholds of its own lie higher and leave more of a defect's rim.
-  student.thresholds.label_free = teacher.thresholds.label_free;
-  student.thresholds.by_class = teacher.thresholds.by_class;
-  student.thresholds.without_cast = teacher.thresholds.without_cast;
+  const double tuned = student.thresholds.tuned;
+  student.thresholds = teacher.thresholds;
+  student.thresholds.tuned = tuned;
   save_checkpoint(arguments.out, student);
   info("model: {}", arguments.out);
 }

@@ -249,14 +249,16 @@ void Checker::check_shapes() {
 }
 
 /// One finding for all classes whose `measure` differs from the reference class's by more than
-/// `least` (Cohen's d); `shown` turns a mean into what a person reads.
+/// `least` (Cohen's d) over the training images: what a model could learn. `shown` turns a mean
+/// into what a person reads.
 void Checker::compare_with_reference(Severity severity, const std::string& quantity,
                                      const Measure& measure,
                                      const std::function<double(double)>& shown,
                                      const std::string& remedy, double least) {
   std::vector<std::vector<double>> values(folder_.class_names.size());
   for (const auto& facts : facts_)
-    if (facts.problem.empty()) values[facts.record.label].push_back(measure(facts));
+    if (facts.problem.empty() && facts.split == Split::kTrain)
+      values[facts.record.label].push_back(measure(facts));
   const auto& reference = values[folder_.reference_class];
   std::string different;
   for (int64_t label = 0; label < folder_.num_classes(); ++label) {

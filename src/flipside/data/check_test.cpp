@@ -173,10 +173,15 @@ TEST(CheckData, WarnsOfCuesThatAreNoDefect) {
 
 TEST(CheckData, TellsOfColoursThatDiffer) {
   const TempFolder folder;
-  for (const std::string name : {"bad", "good"})
+  for (const std::string name : {"bad", "good"}) {
     for (int i = 0; i < 24; ++i)
-      folder.write_image(fmt::format("{}/{}.png", name, i),
+      folder.write_image(fmt::format("train/{}/{}.png", name, i),
                          cv::Scalar(127 - i % 3, 100 + i, name == "bad" ? 63 : 127), {16, 16});
+    // Other images than those of the training do not count.
+    for (int i = 0; i < 6; ++i)
+      folder.write_image(fmt::format("val/{}/{}.png", name, i), cv::Scalar(10 + i, 90, 200),
+                         {16, 16});
+  }
   const std::string text = findings(check(folder));
   // Red is 126 in the mean: 127 / 64 and 127 / 128 with one added to both.
   EXPECT_THAT(text, HasSubstr("0: the classes differ in colour (red over blue): good 0.992 against "
@@ -189,8 +194,8 @@ TEST(CheckData, TellsOfColoursThatDifferAMediumWay) {
   const auto told = [](int shift) {
     const TempFolder folder;
     for (const std::string name : {"bad", "good"})
-      for (int i = 0; i < 24; ++i)
-        folder.write_image(fmt::format("{}/{}.png", name, i),
+      for (int i = 0; i < 30; ++i)
+        folder.write_image(fmt::format("{}/{}/{}.png", i < 24 ? "train" : "val", name, i),
                            cv::Scalar(127, 127, 100 + i + (name == "bad" ? shift : 0)), {16, 16});
     return findings(check(folder));
   };
