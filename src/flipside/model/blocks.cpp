@@ -98,11 +98,6 @@ void to_channels_last(torch::nn::Module& module) {
 
 Tensor normalise(const Tensor& images) { return (images * 2).sub_(1).contiguous(kChannelsLast); }
 
-Tensor average_and_max(const Tensor& x) {
-  const at::ScalarType type = full_type(x);
-  return torch::cat({x.mean({2, 3}, /*keepdim=*/false, type), x.amax({2, 3}).to(type)}, /*dim=*/1);
-}
-
 void check_images(const Tensor& images, int64_t stride) {
   const bool fits = images.dim() == 4 && images.size(1) == 3 && images.size(2) > 0 &&
                     images.size(3) > 0 && images.size(2) % stride == 0 &&

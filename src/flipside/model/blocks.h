@@ -143,8 +143,13 @@ void to_channels_last(torch::nn::Module& module);
 /// Images [N,3,H,W] in [0,1] -> [-1,1], channels_last: the first thing that every network does.
 Tensor normalise(const Tensor& images);
 
-/// Average and maximum over the pixels, side by side, in float32: [N,C,H,W] -> [N,2C].
+/// Average and maximum over the pixels, side by side, in float32 at least: [N,C,H,W] -> [N,2C].
+/// Pixels that share the maximum share its gradient. On the CPU in float32 and bfloat16, with C a
+/// multiple of 8, one custom autograd node that does not depend on the number of threads;
+/// elsewhere, and for second derivatives, composed of libtorch's operators.
 Tensor average_and_max(const Tensor& x);
+/// The same, composed: the oracle of the tests, and the path for everything else.
+Tensor average_and_max_composed(const Tensor& x);
 
 /// Throws `Error(kArgument)` unless `images` is [N,3,H,W] with H and W multiples of `stride`.
 void check_images(const Tensor& images, int64_t stride);

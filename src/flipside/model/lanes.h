@@ -58,6 +58,13 @@ FLIPSIDE_INLINE void store_as(float* p, typename Width::Floats value) {
 // bfloat16 is the upper half of a float.
 template <typename Width>
 FLIPSIDE_INLINE typename Width::Floats load_as(const BFloatBits* p) {
+#ifdef FLIPSIDE_NATIVE_BFLOAT16
+  if constexpr (Width::kCount == Sixteen::kCount) {  // GCC would widen two halves and join them
+    const auto bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    // Masked, though of all: the plain one makes GCC 12 warn of a number that nobody reads.
+    return (typename Width::Floats)((WideWords)_mm512_maskz_cvtepu16_epi32(0xffff, bits) << 16);
+  }
+#endif
   using Bits = typename Width::Bits;
   const auto bits = *reinterpret_cast<const typename Width::HalfBits*>(p);
   return (typename Width::Floats)(__builtin_convertvector(bits, Bits) << 16);
@@ -71,8 +78,15 @@ FLIPSIDE_INLINE typename Width::Bits round_to_bfloat16(const typename Width::Flo
 template <typename Width>
 FLIPSIDE_INLINE void store_as(BFloatBits* p, typename Width::Floats value) {
   using HalfBits = typename Width::HalfBits;
+#ifdef FLIPSIDE_NATIVE_BFLOAT16
+  if constexpr (Width::kCount == Sixteen::kCount)
+    *reinterpret_cast<HalfBits*>(p) = (HalfBits)_mm512_cvtneps_pbh((__m512)value);
+  else
+    *reinterpret_cast<HalfBits*>(p) = (HalfBits)_mm256_cvtneps_pbh((__m256)value);
+#else
   *reinterpret_cast<HalfBits*>(p) =
       __builtin_convertvector(round_to_bfloat16<Width>(value), HalfBits);
+#endif
 }
 
 template <typename Value>
@@ -102,6 +116,15 @@ FLIPSIDE_INLINE bool has_registers_of_eight() {
 #endif
 }
 
+/// Whether the processor rounds to bfloat16, and multiplies pairs of it, by itself.
+FLIPSIDE_INLINE bool has_native_bfloat16() {
+#if FLIPSIDE_HAS_CLONES
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 /// Runs `kernel.tile<Width>(c)` over all channels (a multiple of 8), sixteen at a time from c on
 /// where registers hold them, or eight.
 template <typename Kernel>
@@ -112,13 +135,19 @@ FLIPSIDE_INLINE void for_widths(const Kernel& kernel, int64_t channels) {
   for (; c + Eight::kCount <= channels; c += Eight::kCount) kernel.template tile<Eight>(c);
 }
 
-/// Runs `kernel.tile<V>(c)` over all channels, V * kLanes of them at a time from c on: so many fit
-/// the registers together with what a kernel keeps per channel.
+/// Runs `kernel.tile<Width, V>(c)` over all channels, V vectors of them at a time from c on: so
+/// many fit the registers together with what a kernel keeps per channel.
 template <typename Kernel>
 FLIPSIDE_INLINE void for_tiles(const Kernel& kernel, int64_t channels) {
   int64_t c = 0;
-  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) kernel.template tile<2>(c);
-  for (; c + kLanes <= channels; c += kLanes) kernel.template tile<1>(c);
+  if (has_wide_registers()) {
+    for (; c + 2 * Sixteen::kCount <= channels; c += 2 * Sixteen::kCount)
+      kernel.template tile<Sixteen, 2>(c);
+    for (; c + Sixteen::kCount <= channels; c += Sixteen::kCount)
+      kernel.template tile<Sixteen, 1>(c);
+  }
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) kernel.template tile<Eight, 2>(c);
+  for (; c + kLanes <= channels; c += kLanes) kernel.template tile<Eight, 1>(c);
 }
 
 }  // namespace flipside::kernels

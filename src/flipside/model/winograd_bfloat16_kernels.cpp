@@ -1,14 +1,6 @@
-#include "flipside/model/winograd_kernels.h"
-
-// Where the compiler can, this file is compiled for AVX-512 with bfloat16, and runs there only: no
-// clones, since without such products these loops are slower than those of float32. Elsewhere it is
-// written out, for the tests.
-#include "flipside/model/clones.h"
-#if FLIPSIDE_HAS_CLONES
-#include <immintrin.h>
-#include <utility>
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")
-#endif
+#include "flipside/model/native_bfloat16.h"
+// Before the loops, for which processor they are compiled: without products of pairs they are
+// slower than those of float32. Written out they are there for the tests.
 
 #include "flipside/model/winograd_loops.h"
 
@@ -54,15 +46,7 @@ struct BFloat16 {
   }
   template <typename Width>
   static FLIPSIDE_INLINE void store(BFloatBits* p, const typename Width::Floats& value) {
-#if FLIPSIDE_HAS_CLONES
-    if constexpr (Width::kCount == Sixteen::kCount)
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                          (__m256i)_mm512_cvtneps_pbh((__m512)value));
-    else
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(p), (__m128i)_mm256_cvtneps_pbh((__m256)value));
-#else
     store_as<Width>(p, value);
-#endif
   }
   /// `right` is a vector of pairs, whatever it is called.
   template <typename Width>
@@ -173,13 +157,6 @@ void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>&
 
 bool can_multiply_pairs() { return !FLIPSIDE_HAS_CLONES || has_pair_products(); }
 
-bool has_pair_products() {
-#if FLIPSIDE_HAS_CLONES
-  static const bool has = __builtin_cpu_supports("avx512bf16") != 0;
-  return has;
-#else
-  return false;
-#endif
-}
+bool has_pair_products() { return has_native_bfloat16(); }
 
 }  // namespace flipside::kernels

@@ -14,7 +14,7 @@ using kernels::kTile;
 using kernels::Seen;
 using kernels::Square;
 
-constexpr int64_t kMostPoints = 36, kMostTaps = 9;
+constexpr int64_t kMostAxis = 6, kMostPoints = kMostAxis * kMostAxis, kMostTaps = 9;
 // Floats between points: a cache line, so that a tile's points do not fall into the same few places
 // of a core's nearest cache.
 constexpr int64_t kGap = 16;
@@ -40,23 +40,21 @@ struct TilePlace {
   }
   /// The places of an input that tiles before this one have as well: its first rows and columns.
   uint64_t shared() const {
-    const int64_t overlap = s.points - kTile;
-    uint64_t bits = 0;
-    for (int64_t i = 0; i < s.all_points(); ++i)
-      if ((row > 0 && i / s.points < overlap) || (col > 0 && i % s.points < overlap))
-        bits |= uint64_t{1} << i;
-    return bits;
+    return (row > 0 ? s.shared_rows : 0) | (col > 0 ? s.shared_columns : 0);
   }
 
  private:
   static void place(int64_t y, int64_t x, int64_t step, int64_t count, int64_t height,
                     int64_t width, int64_t channels, int64_t* places) {
-    for (int64_t i = 0; i < count; ++i)
-      for (int64_t j = 0; j < count; ++j) {
-        const int64_t v = y + i * step, u = x + j * step;
-        const bool inside = v >= 0 && v < height && u >= 0 && u < width;
-        *places++ = inside ? (v * width + u) * channels : -1;
-      }
+    int64_t columns[kMostAxis];
+    for (int64_t j = 0; j < count; ++j, x += step)
+      columns[j] = x >= 0 && x < width ? x * channels : -1;
+    for (int64_t i = 0; i < count; ++i, y += step) {
+      const bool inside = y >= 0 && y < height;
+      const int64_t begin = y * width * channels;
+      for (int64_t j = 0; j < count; ++j)
+        *places++ = inside && columns[j] >= 0 ? begin + columns[j] : -1;
+    }
   }
 };
 
@@ -138,6 +136,11 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
   out_width = width / stride;
   tiles_y = (out_height + kTile - 1) / kTile;
   tiles_x = (out_width + kTile - 1) / kTile;
+  const int64_t overlap = points - kTile;
+  for (int64_t i = 0; i < all_points(); ++i) {
+    if (i / points < overlap) shared_rows |= uint64_t{1} << i;
+    if (i % points < overlap) shared_columns |= uint64_t{1} << i;
+  }
 }
 
 /// So many that what they become fits a core's cache, in whole blocks of `multiply`, but enough for

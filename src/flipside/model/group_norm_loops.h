@@ -1,0 +1,129 @@
+#pragma once
+
+#include "flipside/model/group_norm_kernels.h"
+#include "flipside/model/lanes.h"
+
+// The loops behind `group_norm_kernels.h`, for files that are compiled for different processors.
+
+namespace flipside::kernels {
+namespace {
+
+template <typename Value>
+struct Moments {
+  const Block<Value>& block;
+  float *mean, *squares;
+
+  template <typename Width, int V>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    using Floats = typename Width::Floats;
+    const Value* end = block.x + block.pixels * block.channels + c;
+    Floats average[V] = {}, sum[V] = {};
+    for (const Value* x = block.x + c; x != end; x += block.channels)
+      for (int v = 0; v < V; ++v) average[v] += load_as<Width>(x + v * Width::kCount);
+    for (int v = 0; v < V; ++v) average[v] /= static_cast<float>(block.pixels);
+    for (const Value* x = block.x + c; x != end; x += block.channels)
+      for (int v = 0; v < V; ++v) {
+        const Floats deviation = load_as<Width>(x + v * Width::kCount) - average[v];
+        sum[v] += deviation * deviation;
+      }
+    for (int v = 0; v < V; ++v) {
+      store_as<Width>(mean + c + v * Width::kCount, average[v]);
+      store_as<Width>(squares + c + v * Width::kCount, sum[v]);
+    }
+  }
+};
+
+/// One tile's share of an `Affine`, in registers.
+template <typename Width, int V>
+struct AffineTile {
+  using Floats = typename Width::Floats;
+  Floats center[V], scale[V], bias[V];
+  float slope;
+
+  FLIPSIDE_INLINE AffineTile(const Affine& affine, int64_t c) : slope(affine.slope) {
+    for (int v = 0; v < V; ++v) {
+      center[v] = load_as<Width>(affine.center + c + v * Width::kCount);
+      scale[v] = load_as<Width>(affine.scale + c + v * Width::kCount);
+      bias[v] = load_as<Width>(affine.bias + c + v * Width::kCount);
+    }
+  }
+};
+
+template <typename Value>
+struct NormaliseAct {
+  const Block<Value>& block;
+  const Affine& affine;
+  Value* y;
+
+  template <typename Width, int V>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    using Floats = typename Width::Floats;
+    const AffineTile<Width, V> a(affine, c);
+    for (int64_t p = 0; p < block.pixels; ++p)
+      for (int v = 0; v < V; ++v) {
+        const int64_t i = p * block.channels + c + v * Width::kCount;
+        const Floats t = (load_as<Width>(block.x + i) - a.center[v]) * a.scale[v] + a.bias[v];
+        store_as<Width>(y + i, t > 0 ? t : t * a.slope);
+      }
+  }
+};
+
+template <typename Value>
+struct GradientSums {
+  const Block<Value>& block;
+  const Affine& affine;
+  const Value* dy;
+  float *sum, *centered_sum;
+
+  template <typename Width, int V>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    using Floats = typename Width::Floats;
+    const AffineTile<Width, V> a(affine, c);
+    Floats plain[V] = {}, centered[V] = {};
+    for (int64_t p = 0; p < block.pixels; ++p)
+      for (int v = 0; v < V; ++v) {
+        const int64_t i = p * block.channels + c + v * Width::kCount;
+        const Floats deviation = load_as<Width>(block.x + i) - a.center[v];
+        const Floats t = deviation * a.scale[v] + a.bias[v];
+        const Floats g = t > 0 ? load_as<Width>(dy + i) : load_as<Width>(dy + i) * a.slope;
+        plain[v] += g;
+        centered[v] += g * deviation;
+      }
+    for (int v = 0; v < V; ++v) {
+      store_as<Width>(sum + c + v * Width::kCount, plain[v]);
+      store_as<Width>(centered_sum + c + v * Width::kCount, centered[v]);
+    }
+  }
+};
+
+template <typename Value>
+struct InputGradientKernel {
+  const Block<Value>& block;
+  const Affine& affine;
+  const InputGradient& terms;
+  const Value* dy;
+  Value* dx;
+
+  template <typename Width, int V>
+  FLIPSIDE_INLINE void tile(int64_t c) const {
+    using Floats = typename Width::Floats;
+    const AffineTile<Width, V> a(affine, c);
+    Floats slope[V], tilt[V], shift[V];
+    for (int v = 0; v < V; ++v) {
+      slope[v] = load_as<Width>(terms.slope + c + v * Width::kCount);
+      tilt[v] = load_as<Width>(terms.tilt + c + v * Width::kCount);
+      shift[v] = load_as<Width>(terms.shift + c + v * Width::kCount);
+    }
+    for (int64_t p = 0; p < block.pixels; ++p)
+      for (int v = 0; v < V; ++v) {
+        const int64_t i = p * block.channels + c + v * Width::kCount;
+        const Floats deviation = load_as<Width>(block.x + i) - a.center[v];
+        const Floats t = deviation * a.scale[v] + a.bias[v];
+        const Floats g = t > 0 ? load_as<Width>(dy + i) : load_as<Width>(dy + i) * a.slope;
+        store_as<Width>(dx + i, g * slope[v] + deviation * tilt[v] + shift[v]);
+      }
+  }
+};
+
+}  // namespace
+}  // namespace flipside::kernels
