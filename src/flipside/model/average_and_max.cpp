@@ -10,7 +10,7 @@ namespace flipside {
 namespace {
 
 using kernels::BFloatBits;
-using kernels::Pixels;
+using kernels::Block;
 using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
@@ -21,7 +21,7 @@ void for_samples(const Tensor& x, const Work& work) {
   const auto* values = static_cast<const Value*>(x.data_ptr());
   at::parallel_for(0, x.size(0), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
     for (int64_t n = begin; n < end; ++n)
-      work(n, Pixels<Value>{values + n * pixels * channels, pixels, channels});
+      work(n, Block<Value>{values + n * pixels * channels, pixels, channels});
   });
 }
 
@@ -30,7 +30,7 @@ Tensor fused_forward(const Tensor& x) {
   const int64_t channels = x.size(1);
   Tensor pooled = at::empty({x.size(0), 2 * channels}, x.options().dtype(at::kFloat));
   auto* out = pooled.data_ptr<float>();
-  for_samples<Value>(x, [&](int64_t n, const Pixels<Value>& sample) {
+  for_samples<Value>(x, [&](int64_t n, const Block<Value>& sample) {
     float* average = out + n * 2 * channels;
     kernels::average_and_max(sample, average, average + channels);
   });
@@ -44,7 +44,7 @@ Tensor fused_backward(const Tensor& x, const Tensor& pooled, const Tensor& dpool
   Tensor dx = at::empty(x.sizes(), x.options(), kChannelsLast);
   const auto *values = pooled.data_ptr<float>(), *gradients = dpooled.data_ptr<float>();
   auto* out = static_cast<Value*>(dx.data_ptr());
-  for_samples<Value>(x, [&](int64_t n, const Pixels<Value>& sample) {
+  for_samples<Value>(x, [&](int64_t n, const Block<Value>& sample) {
     const int64_t average = n * 2 * channels, most = average + channels;
     kernels::average_and_max_gradient(sample,
                                       {values + most, gradients + average, gradients + most},

@@ -10,7 +10,7 @@ namespace {
 
 template <typename Value>
 struct AverageAndMax {
-  const Pixels<Value>& sample;
+  const Block<Value>& sample;
   float *average, *most;
 
   template <typename Width>
@@ -30,7 +30,7 @@ struct AverageAndMax {
 
 template <typename Value>
 struct AverageAndMaxGradient {
-  const Pixels<Value>& sample;
+  const Block<Value>& sample;
   const PooledGradients& pooled;
   Value* dx;
 

@@ -4,18 +4,10 @@
 
 namespace flipside::kernels {
 
-// The loops of `group_norm_act` over one block of one sample: `pixels` rows of `channels` values, a
-// multiple of kLanes; values are float, or bfloat16 (as its bits), and computed with as float.
-// Everything per channel is an array of `channels` floats. With x the input and g the gradient
-// before the activation,
+// The loops of `group_norm_act` over one block of one sample. Everything per channel is an array of
+// `channels` floats. With x the input and g the gradient before the activation,
 //
 //   t = (x - center) * scale + bias,   y = leaky_relu(t, slope),   g = dy * (t > 0 ? 1 : slope).
-
-template <typename Value>
-struct Block {
-  const Value* x;
-  int64_t pixels, channels;
-};
 
 /// What turns x into t, per channel: group mean, gain / deviation, bias.
 struct Affine {

@@ -89,15 +89,6 @@ FLIPSIDE_INLINE void store_as(BFloatBits* p, typename Width::Floats value) {
 #endif
 }
 
-template <typename Value>
-FLIPSIDE_INLINE Lanes load(const Value* p) {
-  return load_as<Eight>(p);
-}
-template <typename Value>
-FLIPSIDE_INLINE void store(Value* p, Lanes value) {
-  store_as<Eight>(p, value);
-}
-
 /// Whether the clones that run have registers of sixteen floats. Where they have not, GCC keeps
 /// such vectors in memory, and they take several times as long as two of eight.
 FLIPSIDE_INLINE bool has_wide_registers() {
@@ -124,6 +115,14 @@ FLIPSIDE_INLINE bool has_native_bfloat16() {
   return false;
 #endif
 }
+
+/// Pixels side by side, `channels` values each, a multiple of kLanes: float, or bfloat16 (as its
+/// bits), and computed with as float.
+template <typename Value>
+struct Block {
+  const Value* x;
+  int64_t pixels, channels;
+};
 
 /// Runs `kernel.tile<Width>(c)` over all channels (a multiple of 8), sixteen at a time from c on
 /// where registers hold them, or eight.

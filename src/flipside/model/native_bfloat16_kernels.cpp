@@ -42,10 +42,10 @@ void upsample_row_gradient(const BFloatBits* const rows[4], int64_t width, int64
   for_tiles(UpsampleRowGradient<BFloatBits>{rows, width, channels, stride, out}, channels);
 }
 
-void average_and_max(const Pixels<BFloatBits>& sample, float* average, float* most) {
+void average_and_max(const Block<BFloatBits>& sample, float* average, float* most) {
   for_widths(AverageAndMax<BFloatBits>{sample, average, most}, sample.channels);
 }
-void average_and_max_gradient(const Pixels<BFloatBits>& sample, const PooledGradients& pooled,
+void average_and_max_gradient(const Block<BFloatBits>& sample, const PooledGradients& pooled,
                               BFloatBits* dx) {
   for_widths(AverageAndMaxGradient<BFloatBits>{sample, pooled, dx}, sample.channels);
 }

@@ -26,8 +26,8 @@ void upsample_row(const BFloatBits* near, const BFloatBits* far, int64_t width, 
 void upsample_row_gradient(const BFloatBits* const rows[4], int64_t width, int64_t channels,
                            int64_t stride, BFloatBits* out);
 
-void average_and_max(const Pixels<BFloatBits>& sample, float* average, float* most);
-void average_and_max_gradient(const Pixels<BFloatBits>& sample, const PooledGradients& pooled,
+void average_and_max(const Block<BFloatBits>& sample, float* average, float* most);
+void average_and_max_gradient(const Block<BFloatBits>& sample, const PooledGradients& pooled,
                               BFloatBits* dx);
 
 }  // namespace flipside::kernels::native

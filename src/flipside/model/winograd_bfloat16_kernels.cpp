@@ -11,7 +11,7 @@ namespace {
 template <typename Width>
 FLIPSIDE_INLINE typename Width::Bits paired(const typename Width::Floats& first,
                                             const typename Width::Floats& second) {
-#if FLIPSIDE_HAS_CLONES
+#ifdef FLIPSIDE_NATIVE_BFLOAT16
   if constexpr (Width::kCount == Sixteen::kCount) {
     const __m512i one_after_other = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
     const __m512i in_turn =
@@ -27,7 +27,7 @@ template <typename Width>
 struct RegisterOf {
   using Type = typename Width::Floats;
 };
-#if FLIPSIDE_HAS_CLONES
+#ifdef FLIPSIDE_NATIVE_BFLOAT16
 template <>
 struct RegisterOf<Sixteen> {  // of its products' own type: others GCC keeps in memory between them
   using Type = __m512;
@@ -40,21 +40,13 @@ struct BFloat16 {
   template <typename Width>
   using Register = typename RegisterOf<Width>::Type;
 
-  template <typename Width>
-  static FLIPSIDE_INLINE typename Width::Floats load(const BFloatBits* p) {
-    return load_as<Width>(p);
-  }
-  template <typename Width>
-  static FLIPSIDE_INLINE void store(BFloatBits* p, const typename Width::Floats& value) {
-    store_as<Width>(p, value);
-  }
   /// `right` is a vector of pairs, whatever it is called.
   template <typename Width>
   static FLIPSIDE_INLINE Register<Width> plus_product(Register<Width> sum, Pair left,
                                                       Register<Width> right) {
     using Floats = typename Width::Floats;
     using Bits = typename Width::Bits;
-#if FLIPSIDE_HAS_CLONES
+#ifdef FLIPSIDE_NATIVE_BFLOAT16
     if constexpr (Width::kCount == Sixteen::kCount) {
       const auto factor = (__m512bh)_mm512_set1_epi32(static_cast<int>(left));
       return _mm512_dpbf16_ps(sum, factor, (__m512bh)right);
@@ -96,8 +88,8 @@ struct ToPairedPoints {
         [&](int i, const Floats& point) FLIPSIDE_INLINED {
           store_pairs<Width>(points.pairs + i * first.step + c, of_first[i], point);
           if (!points.rows[0]) return;
-          BFloat16::store<Width>(points.rows[0] + i * points.row_step + c, of_first[i]);
-          BFloat16::store<Width>(points.rows[1] + i * points.row_step + c, point);
+          store_as<Width>(points.rows[0] + i * points.row_step + c, of_first[i]);
+          store_as<Width>(points.rows[1] + i * points.row_step + c, point);
         });
   }
 };
@@ -116,7 +108,7 @@ struct ToBFloat16 {
   BFloatBits* rounded;
   template <typename Width>
   FLIPSIDE_INLINE void tile(int64_t c) const {
-    BFloat16::store<Width>(rounded + c, load_as<Width>(values + c));
+    store_as<Width>(rounded + c, load_as<Width>(values + c));
   }
 };
 

@@ -12,14 +12,6 @@ struct Float32 {
   using Register = typename Width::Floats;
 
   template <typename Width>
-  static FLIPSIDE_INLINE typename Width::Floats load(const float* p) {
-    return load_as<Width>(p);
-  }
-  template <typename Width>
-  static FLIPSIDE_INLINE void store(float* p, const typename Width::Floats& value) {
-    store_as<Width>(p, value);
-  }
-  template <typename Width>
   static FLIPSIDE_INLINE Register<Width> plus_product(Register<Width> sum, float left,
                                                       Register<Width> right) {
     return sum + left * right;

@@ -195,7 +195,7 @@ FLIPSIDE_INLINE typename Width::Floats load_place(int64_t place,
   using Value = typename Numbers::Value;
   __builtin_prefetch(values + place + ahead);
   const auto* nothing = reinterpret_cast<const Value*>(kZeros);
-  return Numbers::template load<Width>(place < 0 ? nothing : values + place);
+  return load_as<Width>(place < 0 ? nothing : values + place);
 }
 
 template <typename Matrix, typename Numbers>
@@ -214,7 +214,7 @@ struct ToPoints {
       return load_place<Width, Numbers>(square.places[i], values + c, square.ahead);
     };
     const auto store = [&](int i, const Floats& point) FLIPSIDE_INLINED {
-      Numbers::template store<Width>(points + i * square.step + c, point);
+      store_as<Width>(points + i * square.step + c, point);
     };
     times_both<Matrix, Floats>(load, store);
   }
@@ -237,9 +237,9 @@ struct FromPoints {
       Value* value = values + square.places[i] + c;
       __builtin_prefetch(value + square.ahead, 1);
       if (square.shared >> i & 1)
-        Numbers::template store<Width>(value, Numbers::template load<Width>(value) + sum);
+        store_as<Width>(value, load_as<Width>(value) + sum);
       else
-        Numbers::template store<Width>(value, sum);
+        store_as<Width>(value, sum);
     };
     times_both<Matrix, Floats>(load, store);
   }
