@@ -26,9 +26,10 @@ std::string lower_ending(const fs::path& path) {
 
 void require_file(const fs::path& path) {
   std::error_code error;
-  if (!fs::exists(path, error))
+  const fs::file_status status = fs::status(path, error);  // asked once: it may go at any time
+  if (!fs::exists(status))
     fail(ErrorCode::kImage, "{}: no such file; check the path", path.string());
-  if (!fs::is_regular_file(path, error))
+  if (!fs::is_regular_file(status))
     fail(ErrorCode::kImage, "{}: is no file; name an image", path.string());
 }
 
