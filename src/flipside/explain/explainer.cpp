@@ -38,6 +38,14 @@ void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classe
     fail(ErrorCode::kArgument, "targets: {}: must be in [0,{})", low < 0 ? low : high, num_classes);
 }
 
+/// All but doubt, which not every explanation has.
+constexpr Tensor Explanation::*kFields[] = {
+    &Explanation::probs,     &Explanation::fakeness,
+    &Explanation::predicted, &Explanation::head_probs,
+    &Explanation::target,    &Explanation::counterfactual,
+    &Explanation::saliency,  &Explanation::counterfactual_probs,
+    &Explanation::mask,      &Explanation::counterfactual_fakeness};
+
 }  // namespace
 
 Explainer::Explainer(Model model, double sensitivity, ProcessGroup group)
@@ -67,12 +75,7 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effo
   if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
   if (group_.is_alone()) return explain_here(images, targets, effort);
 
-  std::vector<Tensor Explanation::*> fields{
-      &Explanation::probs,     &Explanation::fakeness,
-      &Explanation::predicted, &Explanation::head_probs,
-      &Explanation::target,    &Explanation::counterfactual,
-      &Explanation::saliency,  &Explanation::counterfactual_probs,
-      &Explanation::mask,      &Explanation::counterfactual_fakeness};
+  std::vector<Tensor Explanation::*> fields(std::begin(kFields), std::end(kFields));
   if (model_.doubt_rule && effort != Effort::kNoDoubt) fields.push_back(&Explanation::doubt);
   const auto shared = group_.in_shares(images, [&](const Tensor& own, const Tensor& rows) {
     const Explanation part =
@@ -88,7 +91,18 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effo
 
 Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
                                     Effort effort) const {
-  torch::NoGradGuard no_grad;
+  Explanation result;
+  {
+    const c10::InferenceMode inference;
+    result = infer(images, targets, effort);
+  }
+  // Copies, which may be written to and take part in gradients as those of inference mode may not.
+  for (const auto field : kFields) result.*field = (result.*field).clone();
+  if (result.doubt.defined()) result.doubt = result.doubt.clone();
+  return result;
+}
+
+Explanation Explainer::infer(const Tensor& images, const Tensor& targets, Effort effort) const {
   // Module holders are shared pointers, and a forward pass changes no weight: a handle for calling.
   Discriminator discriminator = model_.discriminator;
   const auto head = model_.config.model.fake_head;

@@ -83,6 +83,8 @@ class Explainer {
     Tensor counterfactual, logits, saliency;
   };
   Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
+  /// What it gives, as tensors of inference mode, in which it is to be called.
+  Explanation infer(const Tensor& images, const Tensor& targets, Effort effort) const;
   Outcome outcome_of(const Tensor& x, const Tensor& counterfactual) const;
   /// Those in which D sees another class than the `target`, gone over a second time: what G changes
   /// in them is taken over in full where the map reaches twice the threshold of the mask, not at

@@ -137,6 +137,10 @@ Tensor ConvBlockImpl::forward(const Tensor& x, const Tensor& target) {
   return norm_(convolve(conv_, x), target);
 }
 
+Tensor ConvBlockImpl::of_images(const Tensor& images) {
+  return norm_(image_conv(images, conv_->weight, conv_->bias, /*slope=*/1.0));
+}
+
 ResidualBlockImpl::ResidualBlockImpl(int64_t channels)
     : first_(register_module("first", ConvBlock(channels, channels, 3))),
       second_(register_module("second", make_conv(channels, channels, 3))),
@@ -158,9 +162,9 @@ EncoderImpl::EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_bl
 }
 
 std::vector<Tensor> EncoderImpl::forward(const Tensor& x) {
-  std::vector<Tensor> features;
-  Tensor h = normalise(x);
-  for (auto& level : levels_) features.push_back(h = level(h));
+  std::vector<Tensor> features{levels_.front()->of_images(x)};
+  for (size_t i = 1; i < levels_.size(); ++i) features.push_back(levels_[i](features.back()));
+  Tensor h = features.back();
   for (auto& block : residual_) h = block(h);
   features.back() = h;
   return features;

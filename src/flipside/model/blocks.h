@@ -38,12 +38,13 @@ Tensor upsample_concat(const Tensor& x, const Tensor& skip);
 /// The same, composed: the oracle of the tests, and the path for everything else.
 Tensor upsample_concat_composed(const Tensor& x, const Tensor& skip);
 
-/// The first layer of the discriminators in one pass: `images` [N,3,H,W] in [0,1], normalised as
-/// `normalise` does and padded by zeros, a 3x3 convolution by `weight` [C,3,3,3] and `bias` [C],
-/// LeakyReLU: [N,C,H,W] channels_last of this thread's activation type. On the CPU, with float32
-/// arguments and C a multiple of 8, one custom autograd node that computes in float32 and does not
-/// depend on the number of threads: libtorch's convolutions reach a fifth of their usual speed with
-/// three channels. Elsewhere, and for second derivatives, composed of libtorch's operators.
+/// The first layer of the networks in one pass: `images` [N,3,H,W] in [0,1], normalised as
+/// `normalise` does and padded by zeros, a 3x3 convolution by `weight` [C,3,3,3] and `bias` [C], if
+/// there is one, LeakyReLU (none where `slope` is 1): [N,C,H,W] channels_last of this thread's
+/// activation type. On the CPU, with float32 arguments and C a multiple of 8, one custom autograd
+/// node that computes in float32 and does not depend on the number of threads: libtorch's
+/// convolutions reach a fifth of their usual speed with three channels. Elsewhere, and for second
+/// derivatives, composed of libtorch's operators.
 Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias, double slope);
 /// The same, composed: the oracle of the tests, and the path for everything else.
 Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Tensor& bias,
@@ -177,6 +178,8 @@ class ConvBlockImpl : public torch::nn::Module {
   ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
                 int64_t num_classes = 0);
   Tensor forward(const Tensor& x, const Tensor& target = {});
+  /// The same of images [N,3,H,W] in [0,1], which are normalised first (a kernel of 3x3).
+  Tensor of_images(const Tensor& images);
 
  private:
   Conv conv_;

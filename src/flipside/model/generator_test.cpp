@@ -147,41 +147,52 @@ TEST(Segmenter, GivesOneLogitPerPixel) {
                    segmenter->parameters(), 1e-5, 4, 1e-6);
 }
 
+struct Answers {
+  Tensor counterfactual, logits, gradients;
+};
+
+/// What the networks make of `x` where activations are of `type`, and the gradients of all weights.
+Answers answers_in(at::ScalarType type, Model& model, const Tensor& x, const Tensor& target) {
+  const ActivationType precision(type);
+  const GeneratorResult made = model.generator->forward(x, target);
+  const Tensor logits = model.discriminator->forward(made.counterfactual);
+  EXPECT_EQ(made.counterfactual.scalar_type(), at::kFloat);
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  const Tensor loss = (made.counterfactual - x).square().mean() +
+                      torch::cross_entropy_loss(logits, target) +
+                      torch::cross_entropy_loss(made.class_logits, target);
+  auto weights = model.generator->parameters();
+  for (const auto& weight : model.discriminator->parameters()) weights.push_back(weight);
+  std::vector<Tensor> flat;
+  for (const auto& gradient : torch::autograd::grad({loss}, weights)) {
+    EXPECT_EQ(gradient.scalar_type(), at::kFloat);
+    flat.push_back(gradient.flatten());
+  }
+  return {made.counterfactual.detach(), logits.detach(), torch::cat(flat)};
+}
+
 TEST(Precision, BFloat16GivesNearlyTheSameAnswersAndGradients) {
-  torch::manual_seed(8);
-  Config config = small_config();
-  Model model = make_model(config, {"a", "b"}, 0);
-  shake(*model.generator);
-  const Tensor x = torch::rand({4, 3, 24, 24}), target = torch::tensor({0, 1, 1, 0});
-  const auto run = [&](at::ScalarType type) {
-    const ActivationType precision(type);
-    const GeneratorResult made = model.generator->forward(x, target);
-    const Tensor logits = model.discriminator->forward(made.counterfactual);
-    EXPECT_EQ(made.counterfactual.scalar_type(), at::kFloat);
-    EXPECT_EQ(logits.scalar_type(), at::kFloat);
-    const Tensor loss = (made.counterfactual - x).square().mean() +
-                        torch::cross_entropy_loss(logits, target) +
-                        torch::cross_entropy_loss(made.class_logits, target);
-    std::vector<Tensor> results{made.counterfactual.detach(), logits.detach()};
-    auto weights = model.generator->parameters();
-    for (const auto& weight : model.discriminator->parameters()) weights.push_back(weight);
-    std::vector<Tensor> flat;
-    for (const auto& gradient : torch::autograd::grad({loss}, weights)) {
-      EXPECT_EQ(gradient.scalar_type(), at::kFloat);
-      flat.push_back(gradient.flatten());
-    }
-    results.push_back(torch::cat(flat));
-    return results;
-  };
-  const auto exact = run(at::kFloat), rounded = run(at::kBFloat16);
-  EXPECT_LT((exact[0] - rounded[0]).abs().max().item<double>(), 0.05);
-  EXPECT_LT((exact[1] - rounded[1]).abs().max().item<double>(),
-            0.05 * (1 + exact[1].abs().max().item<double>()));
-  const double cosine = (exact[2] * rounded[2]).sum().item<double>() /
-                        (exact[2].norm().item<double>() * rounded[2].norm().item<double>());
-  EXPECT_GT(cosine, 0.99);
-  // And float32 again afterwards, bit for bit.
-  EXPECT_TRUE(torch::equal(run(at::kFloat)[0], exact[0]));
+  // Where rounding makes another pixel the greatest, its gradient goes elsewhere: in few networks
+  // by much, so the mean over some is asked for.
+  constexpr int kNetworks = 8;
+  double cosines = 0;
+  for (int seed = 8; seed < 8 + kNetworks; ++seed) {
+    torch::manual_seed(seed);
+    Model model = make_model(small_config(), {"a", "b"}, 0);
+    shake(*model.generator);
+    const Tensor x = torch::rand({4, 3, 24, 24}), target = torch::tensor({0, 1, 1, 0});
+    const Answers exact = answers_in(at::kFloat, model, x, target);
+    const Answers rounded = answers_in(at::kBFloat16, model, x, target);
+    EXPECT_LT((exact.counterfactual - rounded.counterfactual).abs().max().item<double>(), 0.05);
+    EXPECT_LT((exact.logits - rounded.logits).abs().max().item<double>(),
+              0.05 * (1 + exact.logits.abs().max().item<double>()));
+    cosines +=
+        torch::cosine_similarity(exact.gradients, rounded.gradients, /*dim=*/0).item<double>();
+    // And float32 again afterwards, bit for bit.
+    EXPECT_TRUE(torch::equal(answers_in(at::kFloat, model, x, target).counterfactual,
+                             exact.counterfactual));
+  }
+  EXPECT_GT(cosines / kNetworks, 0.99);
 }
 
 }  // namespace

@@ -217,19 +217,21 @@ class ImageConv : public torch::autograd::Function<ImageConv> {
 Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Tensor& bias,
                            double slope) {
   const at::ScalarType type = activation_type_for(images);
-  const Tensor z = at::conv2d(normalise(images).to(type), weight.to(type), bias.to(type),
-                              /*stride=*/1, /*padding=*/1);
-  return at::leaky_relu(z, slope);
+  const Tensor z =
+      at::conv2d(normalise(images).to(type), weight.to(type),
+                 bias.defined() ? bias.to(type) : Tensor(), /*stride=*/1, /*padding=*/1);
+  return slope == 1.0 ? z : at::leaky_relu(z, slope);
 }
 
 Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias, double slope) {
   const auto plain = [](const Tensor& t) {
     return takes_fused_nodes(t.device()) && t.scalar_type() == at::kFloat;
   };
-  const bool known = plain(images) && plain(weight) && plain(bias) && images.numel() > 0 &&
-                     weight.size(0) % kernels::kLanes == 0;
+  const bool known = plain(images) && plain(weight) && (!bias.defined() || plain(bias)) &&
+                     images.numel() > 0 && weight.size(0) % kernels::kLanes == 0;
   if (!known) return image_conv_composed(images, weight, bias, slope);
-  return ImageConv::apply(images.contiguous(kChannelsLast), weight, bias, slope,
+  const Tensor shift = bias.defined() ? bias : at::zeros({weight.size(0)}, weight.options());
+  return ImageConv::apply(images.contiguous(kChannelsLast), weight, shift, slope,
                           activation_type_for(images) == at::kBFloat16);
 }
 

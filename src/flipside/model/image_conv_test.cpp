@@ -55,6 +55,18 @@ TEST(ImageConv, AgreesWithTheComposedOperatorsInDouble) {
   }
 }
 
+TEST(ImageConv, WithoutBiasAndActivationIsAConvolution) {
+  const Inputs in = make_inputs(kCases[1]);
+  const auto leaves = in_double({in.images, in.weight});
+  const Tensor y = image_conv(in.images, in.weight, /*bias=*/{}, /*slope=*/1.0);
+  const Tensor y64 = at::conv2d(2 * leaves[0] - 1, leaves[1], {}, /*stride=*/1, /*padding=*/1);
+  expect_close(y.to(at::kDouble), y64, 2e-6);
+  expect_close(image_conv_composed(leaves[0], leaves[1], {}, 1.0), y64, 1e-12);
+  const auto actual = torch::autograd::grad({y}, {in.images, in.weight}, {in.dy});
+  const auto expected = torch::autograd::grad({y64}, leaves, {in.dy.to(at::kDouble)});
+  for (size_t i = 0; i < 2; ++i) expect_close(actual[i].to(at::kDouble), expected[i], 2e-6);
+}
+
 TEST(ImageConv, ComposedGradientsAreRight) {
   torch::manual_seed(3);
   const auto options = torch::TensorOptions(at::kDouble).requires_grad(true);
