@@ -38,13 +38,17 @@ void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classe
     fail(ErrorCode::kArgument, "targets: {}: must be in [0,{})", low < 0 ? low : high, num_classes);
 }
 
-/// All but doubt, which not every explanation has.
-constexpr Tensor Explanation::*kFields[] = {
-    &Explanation::probs,     &Explanation::fakeness,
-    &Explanation::predicted, &Explanation::head_probs,
-    &Explanation::target,    &Explanation::counterfactual,
-    &Explanation::saliency,  &Explanation::counterfactual_probs,
-    &Explanation::mask,      &Explanation::counterfactual_fakeness};
+/// Those that an explanation has, `with_doubt` or without.
+std::vector<Tensor Explanation::*> fields(bool with_doubt) {
+  std::vector<Tensor Explanation::*> all{
+      &Explanation::probs,     &Explanation::fakeness,
+      &Explanation::predicted, &Explanation::head_probs,
+      &Explanation::target,    &Explanation::counterfactual,
+      &Explanation::saliency,  &Explanation::counterfactual_probs,
+      &Explanation::mask,      &Explanation::counterfactual_fakeness};
+  if (with_doubt) all.push_back(&Explanation::doubt);
+  return all;
+}
 
 }  // namespace
 
@@ -75,18 +79,21 @@ Explanation Explainer::explain(const Tensor& images, const Tensor& targets, Effo
   if (targets.defined()) check_targets(targets, images.size(0), model_.num_classes());
   if (group_.is_alone()) return explain_here(images, targets, effort);
 
-  std::vector<Tensor Explanation::*> fields(std::begin(kFields), std::end(kFields));
-  if (model_.doubt_rule && effort != Effort::kNoDoubt) fields.push_back(&Explanation::doubt);
+  const auto shared_fields = fields(tells_doubt(effort));
   const auto shared = group_.in_shares(images, [&](const Tensor& own, const Tensor& rows) {
     const Explanation part =
         explain_here(own, targets.defined() ? targets.index_select(0, rows) : Tensor(), effort);
     std::vector<Tensor> values;
-    for (const auto field : fields) values.push_back(part.*field);
+    for (const auto field : shared_fields) values.push_back(part.*field);
     return values;
   });
   Explanation whole;
-  for (size_t i = 0; i < fields.size(); ++i) whole.*fields[i] = shared[i];
+  for (size_t i = 0; i < shared.size(); ++i) whole.*shared_fields[i] = shared[i];
   return whole;
+}
+
+bool Explainer::tells_doubt(Effort effort) const {
+  return model_.doubt_rule && effort != Effort::kNoDoubt;
 }
 
 Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
@@ -97,8 +104,7 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
     result = infer(images, targets, effort);
   }
   // Copies, which may be written to and take part in gradients as those of inference mode may not.
-  for (const auto field : kFields) result.*field = (result.*field).clone();
-  if (result.doubt.defined()) result.doubt = result.doubt.clone();
+  for (const auto field : fields(tells_doubt(effort))) result.*field = (result.*field).clone();
   return result;
 }
 
@@ -128,7 +134,7 @@ Explanation Explainer::infer(const Tensor& images, const Tensor& targets, Effort
   result.counterfactual = to_cpu(outcome.counterfactual);
   result.counterfactual_probs = to_cpu(class_probs(outcome.logits));
   result.counterfactual_fakeness = to_cpu(fakeness(outcome.logits, head));
-  if (model_.doubt_rule && effort != Effort::kNoDoubt)
+  if (tells_doubt(effort))
     result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
   result.saliency = outcome.saliency;
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});

@@ -82,6 +82,8 @@ class Explainer {
   struct Outcome {
     Tensor counterfactual, logits, saliency;
   };
+  /// Whether an explanation has `Explanation::doubt`.
+  bool tells_doubt(Effort effort) const;
   Explanation explain_here(const Tensor& images, const Tensor& targets, Effort effort) const;
   /// What it gives, as tensors of inference mode, in which it is to be called.
   Explanation infer(const Tensor& images, const Tensor& targets, Effort effort) const;

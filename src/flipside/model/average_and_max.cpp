@@ -1,7 +1,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/record_function.h>
 
-#include "flipside/core/device.h"
 #include "flipside/model/average_and_max_kernels.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/composed_gradients.h"
@@ -78,16 +77,12 @@ class AverageAndMax : public torch::autograd::Function<AverageAndMax> {
 }  // namespace
 
 Tensor average_and_max_composed(const Tensor& x) {
-  const auto type = x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
+  const at::ScalarType type = full_type(x);
   return at::cat({x.mean({2, 3}, /*keepdim=*/false, type), x.amax({2, 3}).to(type)}, /*dim=*/1);
 }
 
 Tensor average_and_max(const Tensor& x) {
-  const auto type = x.scalar_type();
-  const bool known = takes_fused_nodes(x.device()) &&
-                     (type == at::kFloat || type == at::kBFloat16) && x.numel() > 0 &&
-                     x.size(1) % kernels::kLanes == 0;
-  if (!known) return average_and_max_composed(x);
+  if (!suits_kernels(x)) return average_and_max_composed(x);
   return AverageAndMax::apply(x.contiguous(kChannelsLast));
 }
 

@@ -4,6 +4,7 @@
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/model/lanes.h"
 
 namespace flipside {
 namespace {
@@ -11,11 +12,6 @@ namespace {
 constexpr double kFilmDeviation = 0.01;  // of the initial a and b in h(1+a)+b
 
 thread_local at::ScalarType activation_type = at::kFloat;
-
-/// What statistics and outputs are kept in: float32 where the activations are bfloat16.
-at::ScalarType full_type(const Tensor& x) {
-  return x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
-}
 
 bool is_half(Precision precision, at::Device device) {
   return precision == Precision::kBFloat16 ||
@@ -69,6 +65,16 @@ ActivationType::~ActivationType() { activation_type = before_; }
 
 at::ScalarType activation_type_for(const Tensor& x) {
   return activation_type == at::kFloat ? x.scalar_type() : activation_type;
+}
+
+at::ScalarType full_type(const Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
+}
+
+bool suits_kernels(const Tensor& x) {
+  const at::ScalarType type = x.scalar_type();
+  return takes_fused_nodes(x.device()) && (type == at::kFloat || type == at::kBFloat16) &&
+         x.numel() > 0 && x.size(1) % kernels::kLanes == 0;
 }
 
 Tensor convolve(Conv& layer, const Tensor& x) {

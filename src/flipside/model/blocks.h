@@ -135,6 +135,13 @@ class ActivationType {
 /// keeps its type.
 at::ScalarType activation_type_for(const Tensor& x);
 
+/// What statistics and outputs are kept in: float32 where the activations are bfloat16.
+at::ScalarType full_type(const Tensor& x);
+
+/// Whether `x` [N,C,H,W] suits the kernels over channels: on the CPU, float32 or bfloat16, C a
+/// multiple of 8, not empty.
+bool suits_kernels(const Tensor& x);
+
 /// `layer` of `make_conv` applied to `x` in this thread's activation type.
 Tensor convolve(Conv& layer, const Tensor& x);
 

@@ -47,6 +47,22 @@ struct AffineTile {
       bias[v] = load_as<Width>(affine.bias + c + v * Width::kCount);
     }
   }
+
+  /// x - center.
+  template <typename Value>
+  FLIPSIDE_INLINE Floats deviation(const Value* x, int v) const {
+    return load_as<Width>(x) - center[v];
+  }
+  /// t.
+  FLIPSIDE_INLINE Floats before_activation(const Floats& deviation, int v) const {
+    return deviation * scale[v] + bias[v];
+  }
+  /// g.
+  template <typename Value>
+  FLIPSIDE_INLINE Floats gradient(const Floats& deviation, const Value* dy, int v) const {
+    const Floats after = load_as<Width>(dy);
+    return before_activation(deviation, v) > 0 ? after : after * slope;
+  }
 };
 
 template <typename Value>
@@ -62,7 +78,7 @@ struct NormaliseAct {
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * Width::kCount;
-        const Floats t = (load_as<Width>(block.x + i) - a.center[v]) * a.scale[v] + a.bias[v];
+        const Floats t = a.before_activation(a.deviation(block.x + i, v), v);
         store_as<Width>(y + i, t > 0 ? t : t * a.slope);
       }
   }
@@ -83,9 +99,8 @@ struct GradientSums {
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * Width::kCount;
-        const Floats deviation = load_as<Width>(block.x + i) - a.center[v];
-        const Floats t = deviation * a.scale[v] + a.bias[v];
-        const Floats g = t > 0 ? load_as<Width>(dy + i) : load_as<Width>(dy + i) * a.slope;
+        const Floats deviation = a.deviation(block.x + i, v);
+        const Floats g = a.gradient(deviation, dy + i, v);
         plain[v] += g;
         centered[v] += g * deviation;
       }
@@ -117,9 +132,8 @@ struct InputGradientKernel {
     for (int64_t p = 0; p < block.pixels; ++p)
       for (int v = 0; v < V; ++v) {
         const int64_t i = p * block.channels + c + v * Width::kCount;
-        const Floats deviation = load_as<Width>(block.x + i) - a.center[v];
-        const Floats t = deviation * a.scale[v] + a.bias[v];
-        const Floats g = t > 0 ? load_as<Width>(dy + i) : load_as<Width>(dy + i) * a.slope;
+        const Floats deviation = a.deviation(block.x + i, v);
+        const Floats g = a.gradient(deviation, dy + i, v);
         store_as<Width>(dx + i, g * slope[v] + deviation * tilt[v] + shift[v]);
       }
   }

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <utility>
+#include <utility>  // before the pragma, as all that other files share
 
 #include "flipside/model/clones.h"
 

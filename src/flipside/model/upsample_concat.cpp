@@ -150,11 +150,8 @@ Tensor upsample_concat(const Tensor& x, const Tensor& skip) {
   TORCH_CHECK(
       skip.size(0) == x.size(0) && skip.size(2) == 2 * x.size(2) && skip.size(3) == 2 * x.size(3),
       "upsample_concat: the skip must have twice the height and width of x");
-  const auto type = x.scalar_type();
-  const bool known = takes_fused_nodes(x.device()) && skip.device().is_cpu() &&
-                     type == skip.scalar_type() && (type == at::kFloat || type == at::kBFloat16) &&
-                     x.numel() > 0 && x.size(1) % kernels::kLanes == 0;
-  if (!known) return upsample_concat_composed(x, skip);
+  const bool alike = skip.device().is_cpu() && skip.scalar_type() == x.scalar_type();
+  if (!alike || !suits_kernels(x)) return upsample_concat_composed(x, skip);
   return UpsampleConcat::apply(x.contiguous(kChannelsLast), skip.contiguous(kChannelsLast));
 }
 

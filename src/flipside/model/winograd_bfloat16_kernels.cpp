@@ -35,7 +35,6 @@ struct RegisterOf<Sixteen> {  // of its products' own type: others GCC keeps in 
 #endif
 
 struct BFloat16 {
-  using Value = BFloatBits;
   using Element = Pair;
   template <typename Width>
   using Register = typename RegisterOf<Width>::Type;
@@ -78,12 +77,12 @@ struct ToPairedPoints {
     Floats of_first[Matrix::kOut * Matrix::kOut];
     times_both<Matrix, Floats>(
         [&](int i) FLIPSIDE_INLINED {
-          return load_place<Width, BFloat16>(first.places[i], first_values + c, first.ahead);
+          return load_place<Width>(first.places[i], first_values + c, first.ahead);
         },
         [&](int i, const Floats& point) FLIPSIDE_INLINED { of_first[i] = point; });
     times_both<Matrix, Floats>(
         [&](int i) FLIPSIDE_INLINED {
-          return load_place<Width, BFloat16>(second.places[i], second_values + c, second.ahead);
+          return load_place<Width>(second.places[i], second_values + c, second.ahead);
         },
         [&](int i, const Floats& point) FLIPSIDE_INLINED {
           store_pairs<Width>(points.pairs + i * first.step + c, of_first[i], point);
@@ -116,12 +115,12 @@ struct ToBFloat16 {
 
 void to_points(Seen seen, int64_t taps, const Square& square, const BFloatBits* values,
                BFloatBits* points) {
-  to_points_by<BFloat16>(seen, taps, square, values, points);
+  to_points_by(seen, taps, square, values, points);
 }
 
 void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
                  BFloatBits* values) {
-  from_points_by<BFloat16>(seen, taps, square, points, values);
+  from_points_by(seen, taps, square, points, values);
 }
 
 void to_paired_points(Seen seen, int64_t taps, const Square& first, const Square& second,

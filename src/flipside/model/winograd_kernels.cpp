@@ -6,7 +6,6 @@ namespace flipside::kernels {
 namespace {
 
 struct Float32 {
-  using Value = float;
   using Element = float;
   template <typename Width>
   using Register = typename Width::Floats;
@@ -22,12 +21,12 @@ struct Float32 {
 
 FLIPSIDE_CLONES void to_points(Seen seen, int64_t taps, const Square& square, const float* values,
                                float* points) {
-  to_points_by<Float32>(seen, taps, square, values, points);
+  to_points_by(seen, taps, square, values, points);
 }
 
 FLIPSIDE_CLONES void from_points(Seen seen, int64_t taps, const Square& square, const float* points,
                                  float* values) {
-  from_points_by<Float32>(seen, taps, square, points, values);
+  from_points_by(seen, taps, square, points, values);
 }
 
 FLIPSIDE_CLONES void multiply(const Shape& shape, const Left& left, const Right& right,

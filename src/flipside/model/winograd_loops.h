@@ -188,19 +188,16 @@ constexpr uint32_t kZeros[Sixteen::kCount] = {};
 
 /// What lies at a place of `values`, zero where there is none. What lies `ahead` of it is fetched
 /// into the cache: a tile takes as long as that takes.
-template <typename Width, typename Numbers>
-FLIPSIDE_INLINE typename Width::Floats load_place(int64_t place,
-                                                  const typename Numbers::Value* values,
+template <typename Width, typename Value>
+FLIPSIDE_INLINE typename Width::Floats load_place(int64_t place, const Value* values,
                                                   int64_t ahead) {
-  using Value = typename Numbers::Value;
   __builtin_prefetch(values + place + ahead);
   const auto* nothing = reinterpret_cast<const Value*>(kZeros);
   return load_as<Width>(place < 0 ? nothing : values + place);
 }
 
-template <typename Matrix, typename Numbers>
+template <typename Matrix, typename Value>
 struct ToPoints {
-  using Value = typename Numbers::Value;
   const Square& square;
   const Value* values;
   Value* points;
@@ -211,7 +208,7 @@ struct ToPoints {
     for (int i = 0; i < Matrix::kOut * Matrix::kOut; ++i)
       __builtin_prefetch(points + i * square.step + c, 1);
     const auto load = [&](int i) FLIPSIDE_INLINED {
-      return load_place<Width, Numbers>(square.places[i], values + c, square.ahead);
+      return load_place<Width>(square.places[i], values + c, square.ahead);
     };
     const auto store = [&](int i, const Floats& point) FLIPSIDE_INLINED {
       store_as<Width>(points + i * square.step + c, point);
@@ -220,9 +217,8 @@ struct ToPoints {
   }
 };
 
-template <typename Matrix, typename Numbers>
+template <typename Matrix, typename Value>
 struct FromPoints {
-  using Value = typename Numbers::Value;
   const Square& square;
   const float* points;
   Value* values;
@@ -263,21 +259,19 @@ FLIPSIDE_INLINE void with_matrix(Seen seen, int64_t taps, const Run& run) {
   with_matrix_of<TwoTaps>(seen, run);
 }
 
-template <typename Numbers>
+template <typename Value>
 FLIPSIDE_INLINE void to_points_by(Seen seen, int64_t taps, const Square& square,
-                                  const typename Numbers::Value* values,
-                                  typename Numbers::Value* points) {
+                                  const Value* values, Value* points) {
   with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
-    for_widths(ToPoints<decltype(matrix), Numbers>{square, values, points}, square.count);
+    for_widths(ToPoints<decltype(matrix), Value>{square, values, points}, square.count);
   });
 }
 
-template <typename Numbers>
+template <typename Value>
 FLIPSIDE_INLINE void from_points_by(Seen seen, int64_t taps, const Square& square,
-                                    const float* points, typename Numbers::Value* values) {
+                                    const float* points, Value* values) {
   with_matrix(seen, taps, [&](auto matrix) FLIPSIDE_INLINED {
-    for_widths(FromPoints<Adjoint<decltype(matrix)>, Numbers>{square, points, values},
-               square.count);
+    for_widths(FromPoints<Adjoint<decltype(matrix)>, Value>{square, points, values}, square.count);
   });
 }
 

@@ -40,7 +40,12 @@ struct TilePlace {
   }
   /// The places of an input that tiles before this one have as well: its first rows and columns.
   uint64_t shared() const {
-    return (row > 0 ? s.shared_rows : 0) | (col > 0 ? s.shared_columns : 0);
+    const auto ones = [](int64_t count) { return (uint64_t{1} << count) - 1; };
+    const int64_t overlap = s.points - kTile;
+    uint64_t bits = row > 0 ? ones(overlap * s.points) : 0;
+    if (col > 0)
+      for (int64_t i = 0; i < s.points; ++i) bits |= ones(overlap) << i * s.points;
+    return bits;
   }
 
  private:
@@ -136,11 +141,6 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
   out_width = width / stride;
   tiles_y = (out_height + kTile - 1) / kTile;
   tiles_x = (out_width + kTile - 1) / kTile;
-  const int64_t overlap = points - kTile;
-  for (int64_t i = 0; i < all_points(); ++i) {
-    if (i / points < overlap) shared_rows |= uint64_t{1} << i;
-    if (i % points < overlap) shared_columns |= uint64_t{1} << i;
-  }
 }
 
 /// So many that what they become fits a core's cache, in whole blocks of `multiply`, but enough for

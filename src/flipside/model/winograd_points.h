@@ -16,8 +16,6 @@ struct WinogradSizes {
   int64_t out, out_height, out_width;
   int64_t stride, taps, points;  // along an axis
   int64_t tiles_y, tiles_x;      // of an image
-  // Places of a tile's input that the tile above has as well, and the one to its left, as bits.
-  uint64_t shared_rows = 0, shared_columns = 0;
 
   /// `x` [N,C,H,W], `weight` [O,C,3,3] or [O,C,4,4].
   WinogradSizes(const Tensor& x, const Tensor& weight);
