@@ -75,10 +75,6 @@ double arithmetic_of(const at::RecordFunction& function) {
                             {x.size(0), weight.size(0), x.size(2) / stride, x.size(3) / stride}) *
            parts;
   }
-  if (name == "flipside::halving_conv_to_input" || name == "flipside::halving_conv_to_weight") {
-    const Tensor dy = inputs[0].toTensor();
-    return convolution_flop(inputs[1].toTensor(), dy.size(0), dy.sizes());
-  }
   return 0;
 }
 

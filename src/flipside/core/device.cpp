@@ -119,14 +119,6 @@ bool has_fast_bfloat16(at::Device device) {
 #endif
 }
 
-bool has_bfloat16_tiles() {
-#if defined(__x86_64__) && defined(__GNUC__)
-  return __builtin_cpu_supports("amx-bf16") != 0;
-#else
-  return false;
-#endif
-}
-
 PlainOperators::PlainOperators() : before_(plain_operators) { plain_operators = true; }
 
 PlainOperators::~PlainOperators() { plain_operators = before_; }

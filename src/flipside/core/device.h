@@ -39,9 +39,6 @@ at::Device resolve_device(DeviceChoice choice, int64_t local_rank = 0);
 /// True when the device multiplies bfloat16 numbers natively, which is twice as fast.
 bool has_fast_bfloat16(at::Device device = at::kCPU);
 
-/// True when the processor multiplies bfloat16 by tiles (AMX), several times as fast again.
-bool has_bfloat16_tiles();
-
 /// While it lives, this thread treats tensors on the CPU as tensors elsewhere: it takes libtorch's
 /// operators and not the fused nodes written for the processor. So the tests see the GPU's path.
 class PlainOperators {

@@ -18,14 +18,6 @@ bool is_half(Precision precision, at::Device device) {
          (precision == Precision::kAuto && has_fast_bfloat16(device));
 }
 
-/// Whether `halving_conv` does what `layer` does, and is the faster way: measured from 24 channels
-/// on, in bfloat16.
-bool prefers_halving_conv(const ConvImpl& layer) {
-  return (*layer.options.stride())[0] == 2 && !layer.bias.defined() && layer.weight.size(1) > 16 &&
-         activation_type == at::kBFloat16 && takes_fused_nodes(layer.weight.device()) &&
-         has_bfloat16_tiles();
-}
-
 /// Whether to ask oneDNN itself: a small image that comes alone libtorch convolves by products of
 /// matrices, which depend on the BLAS that there is and can be several times as slow.
 bool prefers_onednn(const Tensor& x) {
@@ -92,7 +84,6 @@ Tensor convolve(Conv& layer, const Tensor& x) {
                                   *options.stride(), /*dilation=*/{1, 1}, /*groups=*/1);
   }
   const Tensor weight = layer->weight.to(activation_type);
-  if (prefers_halving_conv(*layer)) return halving_conv(in, weight);
   const Tensor bias = layer->bias.defined() ? layer->bias.to(activation_type) : Tensor();
   return at::conv2d(in, weight, bias, *options.stride(), {padding, padding});
 }

@@ -50,15 +50,6 @@ Tensor image_conv(const Tensor& images, const Tensor& weight, const Tensor& bias
 Tensor image_conv_composed(const Tensor& images, const Tensor& weight, const Tensor& bias,
                            double slope);
 
-/// A 4x4 convolution of stride 2 and padding 1 without bias: `x` [N,C,2H,2W], `weight` [O,C,4,4],
-/// gives [N,O,H,W]. One custom autograd node, whose gradients are made of convolutions of stride 1
-/// and products of matrices: what libtorch has for them takes up to five times as long where the
-/// processor multiplies tiles. Differentiable twice; throws `c10::Error` for odd sizes and other
-/// kernels.
-Tensor halving_conv(const Tensor& x, const Tensor& weight);
-/// The same by libtorch alone: the oracle of the tests.
-Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
-
 /// A 3x3 convolution of padding 1, or a 4x4 one of stride 2 and padding 1, without bias: `x`
 /// [N,C,H,W], `weight` [O,C,3,3] or [O,C,4,4], gives [N,O,H,W] or [N,O,H/2,W/2] channels_last, by
 /// minimal filtering in tiles of 4x4 outputs (Winograd 1980; Lavin and Gray 2016), which takes 2.25
@@ -66,9 +57,10 @@ Tensor halving_conv_composed(const Tensor& x, const Tensor& weight);
 /// float32 or bfloat16 and `weight` in float32, with C a multiple of 8 (3x3: of 16) and O one of
 /// 16, one custom autograd node; results differ from the sum's in the last digits and, by weights'
 /// gradients, with the number of threads. Elsewhere, and for second derivatives, libtorch's
-/// convolution. Throws `c10::Error` for other kernels, and for odd sizes that cannot be halved.
-/// `kept`: what `winograd_weights` gave for `weight` and the type of `x`, for who convolves by the
-/// same weights again and again.
+/// convolution; in bfloat16, where the processor multiplies whole tiles (AMX), its forward pass
+/// too. Throws `c10::Error` for other kernels, and for odd sizes that cannot be halved. `kept`:
+/// what `winograd_weights` gave for `weight` and the type of `x`, for who convolves by the same
+/// weights again and again.
 Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept = {});
 /// `weight` as `winograd_conv` multiplies it with images of `type`, 25/4 or 36/9 times its numbers;
 /// undefined for what it leaves to libtorch.
@@ -77,7 +69,8 @@ Tensor winograd_weights(const Tensor& weight, at::ScalarType type = at::kFloat);
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);
 /// Whether `winograd_conv` knows a kernel of these sides and is the faster way: measured from 2048
 /// output pixels on, or from 64 on where its weights are kept, on processors with AVX2; in bfloat16
-/// on those that multiply pairs of it, and not whole tiles.
+/// on those that multiply pairs of it, and where they multiply whole tiles for the gradients of the
+/// 4x4 kernel alone.
 bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps = false);
 
 /// The generator's output with attention: `image` [N,3,H,W] and `raw` [N,4,H,W] give

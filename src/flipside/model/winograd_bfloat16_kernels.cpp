@@ -1,3 +1,4 @@
+#include "flipside/model/amx_kernels.h"
 #include "flipside/model/native_bfloat16.h"
 // Before the loops, for which processor they are compiled: without products of pairs they are
 // slower than those of float32. Written out they are there for the tests.
@@ -142,8 +143,9 @@ void to_bfloat16(const float* values, int64_t count, BFloatBits* rounded) {
 }
 
 void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
-              const Sum& sum, bool adds) {
-  multiply_any(Product<BFloat16>{shape, left, right, sum, adds});
+              const Sum& sum, bool adds, const Points& points) {
+  if (has_amx()) return multiply_by_amx(shape, left, right, sum, adds, points);
+  multiply_at<BFloat16>(shape, left, right, sum, adds, points);
 }
 
 bool can_multiply_pairs() { return !FLIPSIDE_HAS_CLONES || has_pair_products(); }

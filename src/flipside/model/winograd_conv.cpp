@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "flipside/core/device.h"
+#include "flipside/model/amx_kernels.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/composed_gradients.h"
 #include "flipside/model/winograd_kernels.h"
@@ -38,18 +39,19 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
   const auto* panels = reinterpret_cast<const Element*>(numbers_of<Number>(weights));
   auto* to = numbers_of<Number>(y);
   const int64_t depth = s.depth() / packed;
-  const auto multiply = [&](const WinogradTiles<Number>& tiles, int64_t count, int64_t point) {
+  const auto multiply = [&](const WinogradTiles<Number>& tiles, int64_t count, int64_t point,
+                            int64_t points) {
     kernels::multiply({count, depth, s.out}, LeftOf<Element>{tiles.input(point), depth, 1},
                       RightOf<Element>{panels + point * depth * s.out, depth * kPanel, kPanel},
-                      {tiles.output_sums(point), s.out}, /*adds=*/false);
+                      {tiles.output_sums(point), s.out}, /*adds=*/false,
+                      {points, tiles.input_step(), depth * s.out, tiles.output_step()});
   };
   const int64_t all = s.n * s.tiles(), at_once = s.tiles_at_once(packed);
   if (all <= kFewTiles) {  // one thread's share: points are shared out instead
     const WinogradTiles<Number> tiles(s);
     tiles.read_input_rows(from, 0, all);
-    at::parallel_for(0, s.all_points(), kPointsAtOnce, [&](int64_t begin, int64_t end) {
-      for (int64_t point = begin; point < end; ++point) multiply(tiles, all, point);
-    });
+    at::parallel_for(0, s.all_points(), kPointsAtOnce,
+                     [&](int64_t begin, int64_t end) { multiply(tiles, all, begin, end - begin); });
     tiles.write_output(to, 0, all);
     return y;
   }
@@ -57,7 +59,7 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
     const WinogradTiles<Number> tiles(s);
     for_chunks(at_once, begin, end, [&](int64_t first, int64_t count) {
       tiles.read_input_rows(from, first, count);
-      for (int64_t point = 0; point < s.all_points(); ++point) multiply(tiles, count, point);
+      multiply(tiles, count, 0, s.all_points());
       tiles.write_output(to, first, count);
     });
   });
@@ -140,21 +142,20 @@ class WinogradGradients {
 
   void add_to_weights(const Tiles& tiles, int64_t count, bool adds, float* dpoints) const {
     const int64_t packs = (count + kPackedHere - 1) / kPackedHere;
-    for (int64_t point = 0; point < s_.all_points(); ++point)
-      kernels::multiply({s_.out, packs, s_.depth()},
-                        LeftOf<Element>{tiles.output_columns(point), 1, s_.out},
-                        RightOf<Element>{tiles.input(point), kPanel, s_.depth()},
-                        {dpoints + point * s_.out * s_.depth(), s_.depth()}, adds);
+    kernels::multiply(
+        {s_.out, packs, s_.depth()}, LeftOf<Element>{tiles.output_columns(0), 1, s_.out},
+        RightOf<Element>{tiles.input(0), kPanel, s_.depth()}, {dpoints, s_.depth()}, adds,
+        {s_.all_points(), tiles.output_step(), tiles.input_step(), s_.out * s_.depth()});
   }
 
   void to_input(const Tiles& tiles, int64_t count) const {
     const auto* panels = reinterpret_cast<const Element*>(numbers_of<Number>(weights_));
     const int64_t depth = s_.out / kPackedHere;
-    for (int64_t point = 0; point < s_.all_points(); ++point)
-      kernels::multiply(
-          {count, depth, s_.depth()}, LeftOf<Element>{tiles.output_rows(point), depth, 1},
-          RightOf<Element>{panels + point * depth * s_.depth(), depth * kPanel, kPanel},
-          {tiles.input_sums(point), s_.depth()}, /*adds=*/false);
+    kernels::multiply(
+        {count, depth, s_.depth()}, LeftOf<Element>{tiles.output_rows(0), depth, 1},
+        RightOf<Element>{panels, depth * kPanel, kPanel}, {tiles.input_sums(0), s_.depth()},
+        /*adds=*/false,
+        {s_.all_points(), tiles.output_step(), depth * s_.depth(), tiles.input_step()});
   }
 
   WinogradSizes s_;
@@ -187,11 +188,15 @@ bool takes_winograd(const Tensor& x, const Tensor& weight) {
          takes_type(x.scalar_type()) && x.numel() > 0;
 }
 
-/// Where the processor multiplies whole tiles of matrices, libtorch's convolutions in bfloat16 are
-/// the faster ones.
 bool has_fast_vectors(at::ScalarType type) {
-  if (type == at::kFloat) return kernels::has_winograd_vectors();
-  return kernels::has_pair_products() && !has_bfloat16_tiles();
+  return type == at::kFloat ? kernels::has_winograd_vectors() : kernels::has_pair_products();
+}
+
+/// Where the processor multiplies whole tiles of matrices, libtorch's convolutions in bfloat16 are
+/// the faster ones; of gradients those of stride 2 are not, by far.
+bool leaves_forward(at::ScalarType type) { return type == at::kBFloat16 && kernels::has_amx(); }
+bool is_worth_it(at::ScalarType type, const Tensor& weight) {
+  return !leaves_forward(type) || (at::GradMode::is_enabled() && weight.size(2) == 4);
 }
 
 class WinogradConv : public torch::autograd::Function<WinogradConv> {
@@ -200,6 +205,7 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
                         const c10::optional<Tensor>& kept) {
     RECORD_FUNCTION("flipside::winograd_conv", (std::vector<c10::IValue>{x, weight}));
     context->save_for_backward({x, weight});
+    if (leaves_forward(x.scalar_type())) return winograd_conv_composed(x, weight);
     const WinogradSizes s(x, weight);
     const Tensor weights = kept ? *kept : weights_to_output(s, weight, x.scalar_type());
     return x.scalar_type() == at::kFloat ? winograd_forward<float>(x, s, weights)
@@ -231,8 +237,8 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
 
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight) {
   const Tensor alike = weight.to(x.scalar_type());
-  if (weight.size(2) == 4) return halving_conv_composed(x, alike);
-  return at::conv2d(x, alike, /*bias=*/{}, /*stride=*/1, /*padding=*/1);
+  const int64_t stride = weight.size(2) == 4 ? 2 : 1;
+  return at::conv2d(x, alike, /*bias=*/{}, stride, /*padding=*/1);
 }
 
 Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) {
@@ -247,14 +253,15 @@ Tensor winograd_weights(const Tensor& weight, at::ScalarType type) {
   const int64_t side = weight.size(2);
   if (weight.size(3) != side || (side != 3 && side != 4)) return {};
   const WinogradSizes s(/*x=*/weight, weight);  // of x, only the channels matter
-  if (!takes_weights(s, weight) || !takes_type(type)) return {};
+  if (!takes_weights(s, weight) || !takes_type(type) || leaves_forward(type)) return {};
   return weights_to_output(s, weight.detach(), type);
 }
 
 bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps) {
   // Below, the weights' way to the points takes longer than the sums, or reading them there does.
   const int64_t few_pixels = keeps ? 64 : 2048;
-  if (!has_fast_vectors(x.scalar_type()) || !fits_winograd(x, weight) || !takes_winograd(x, weight))
+  if (!has_fast_vectors(x.scalar_type()) || !is_worth_it(x.scalar_type(), weight) ||
+      !fits_winograd(x, weight) || !takes_winograd(x, weight))
     return false;
   const WinogradSizes s(x, weight);
   return s.n * s.out_height * s.out_width >= few_pixels;

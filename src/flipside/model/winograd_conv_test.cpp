@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "flipside/core/device.h"
+#include "flipside/model/amx_kernels.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/winograd_kernels.h"
 
@@ -188,7 +189,8 @@ TEST(WinogradConv, WeightsThatAreKeptMakeNoDifference) {
     for (const auto& k : kCases) {
       const Inputs in = inputs_in(type, k);
       const Tensor kept = winograd_weights(in.weight, type);
-      ASSERT_EQ(kept.defined(), k.channels % 8 == 0);
+      const bool is_multiplied = type == at::kFloat || !kernels::has_amx();
+      ASSERT_EQ(kept.defined(), k.channels % 8 == 0 && is_multiplied);
       EXPECT_FALSE(kept.defined() && kept.requires_grad());
       const Tensor y = winograd_conv(in.x, in.weight, kept);
       EXPECT_TRUE(torch::equal(y, winograd_conv(in.x, in.weight)));
@@ -216,8 +218,17 @@ TEST(WinogradConv, IsPreferredForLargeBatchesOfWhatItKnows) {
   EXPECT_FALSE(prefers(64, 3, 64, 3));
   EXPECT_FALSE(prefers(64, 16, 64, 1));
   EXPECT_FALSE(prefers(64, 16, 63, 4));
-  const bool pairs_here = kernels::has_pair_products() && !has_bfloat16_tiles();
-  EXPECT_EQ(prefers(8, 16, 16, 3, /*keeps=*/false, at::kBFloat16), pairs_here);
+  // Where the processor multiplies tiles, gradients of stride 2 alone.
+  const bool pairs_here = kernels::has_pair_products(), tiles_here = kernels::has_amx();
+  const auto prefers_bfloat16 = [&](int64_t pixels, int64_t side) {
+    return prefers(8, 24, pixels, side, /*keeps=*/false, at::kBFloat16);
+  };
+  EXPECT_EQ(prefers(8, 16, 16, 3, /*keeps=*/false, at::kBFloat16), pairs_here && !tiles_here);
+  EXPECT_EQ(prefers_bfloat16(32, 4), pairs_here);
+  {
+    const torch::NoGradGuard no_grad;
+    EXPECT_EQ(prefers_bfloat16(32, 4), pairs_here && !tiles_here);
+  }
   EXPECT_FALSE(prefers(8, 16, 16, 3, /*keeps=*/false, at::kDouble));
   const PlainOperators plain;
   EXPECT_FALSE(prefers(8, 16, 16, 3));
@@ -258,7 +269,7 @@ TEST(Conv, KeepsItsWeightsUntilTheyChange) {
   EXPECT_TRUE(torch::equal(layer->kept_weights(), 2 * kept));
   layer->weight.set_data(layer->weight / 2);
   EXPECT_TRUE(torch::equal(layer->kept_weights(), kept));
-  if (!kernels::can_multiply_pairs()) return;
+  if (!kernels::can_multiply_pairs() || kernels::has_amx()) return;
   const Tensor rounded = layer->kept_weights(at::kBFloat16);
   EXPECT_EQ(rounded.scalar_type(), at::kBFloat16);
   EXPECT_TRUE(torch::equal(layer->kept_weights(), kept));

@@ -30,8 +30,8 @@ FLIPSIDE_CLONES void from_points(Seen seen, int64_t taps, const Square& square, 
 }
 
 FLIPSIDE_CLONES void multiply(const Shape& shape, const Left& left, const Right& right,
-                              const Sum& sum, bool adds) {
-  multiply_any(Product<Float32>{shape, left, right, sum, adds});
+                              const Sum& sum, bool adds, const Points& points) {
+  multiply_at<Float32>(shape, left, right, sum, adds, points);
 }
 
 bool has_winograd_vectors() { return has_registers_of_eight(); }

@@ -82,10 +82,15 @@ struct Sum {
   float* data;
   int64_t row;  // from row to row
 };
-void multiply(const Shape& shape, const Left& left, const Right& right, const Sum& sum, bool adds);
+/// The same product at `count` points, whose factors and sums lie so many elements apart.
+struct Points {
+  int64_t count = 1, left = 0, right = 0, sum = 0;
+};
+void multiply(const Shape& shape, const Left& left, const Right& right, const Sum& sum, bool adds,
+              const Points& points = {});
 /// Pairs lie along the depth, which counts them.
 void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
-              const Sum& sum, bool adds);
+              const Sum& sum, bool adds, const Points& points = {});
 
 /// Whether these loops run on the vectors that they were written for: AVX2 at least, and a build
 /// for them.

@@ -121,28 +121,34 @@ TEST(WinogradKernels, RoundToPairs) {
 
 TEST(WinogradKernels, MultiplyPairsOfAllShapes) {
   if (!kernels::can_multiply_pairs()) GTEST_SKIP() << "this processor multiplies no bfloat16";
-  for (const int64_t rows : {1, 5, 6, 13})
-    for (const int64_t cols : {16, 32, 48, 64, 80, 112}) {
-      const int64_t pairs = 7, depth = 2 * pairs;
-      torch::manual_seed(rows);
-      const Tensor a = torch::randn({rows, depth}).to(at::kBFloat16);
-      const Tensor b = torch::randn({depth, cols}).to(at::kBFloat16);
-      const Tensor expected = a.to(at::kDouble).mm(b.to(at::kDouble)).to(at::kFloat);
-      const Tensor panels = b.view({pairs, 2, cols}).transpose(1, 2).contiguous();
-      const Tensor turned = a.view({rows, pairs, 2}).transpose(0, 1).contiguous();
-      const auto elements = [](const Tensor& of) {
-        return reinterpret_cast<const kernels::Pair*>(bits(of));
-      };
-      const Tensor c = torch::ones({rows, cols + 3});
-      const kernels::Sum sum{c.data_ptr<float>(), cols + 3};
-      const kernels::RightOf<kernels::Pair> right{elements(panels), kernels::kPanel, cols};
-      kernels::multiply({rows, pairs, cols}, {elements(a), pairs, 1}, right, sum, /*adds=*/false);
-      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), expected, 1e-5, 1e-4)) << rows << cols;
-      kernels::multiply({rows, pairs, cols}, {elements(turned), 1, rows}, right, sum,
-                        /*adds=*/true);
-      EXPECT_TRUE(torch::allclose(c.slice(1, 0, cols), 2 * expected, 1e-5, 1e-4));
-      EXPECT_TRUE(torch::equal(c.slice(1, cols), torch::ones({rows, 3})));  // left alone
-    }
+  // Blocks of rows in full and in part; depths of one tile, of equal ones, with a rest, and more
+  // than are turned at once.
+  for (const int64_t rows : {1, 5, 6, 13, 16, 24, 37})
+    for (const int64_t cols : {16, 32, 48, 64, 80, 112})
+      for (const int64_t pairs : {7, 16, 24, 37, 130}) {
+        const int64_t points = 2, depth = 2 * pairs;
+        torch::manual_seed(rows);
+        const Tensor a = torch::randn({points, rows, depth}).to(at::kBFloat16);
+        const Tensor b = torch::randn({points, depth, cols}).to(at::kBFloat16);
+        const Tensor expected = a.to(at::kDouble).bmm(b.to(at::kDouble)).to(at::kFloat);
+        const Tensor panels = b.view({points, pairs, 2, cols}).transpose(2, 3).contiguous();
+        const Tensor turned = a.view({points, rows, pairs, 2}).transpose(1, 2).contiguous();
+        const auto elements = [](const Tensor& of) {
+          return reinterpret_cast<const kernels::Pair*>(bits(of));
+        };
+        const Tensor c = torch::ones({points, rows, cols + 3});
+        const kernels::Shape shape{rows, pairs, cols};
+        const kernels::Sum sum{c.data_ptr<float>(), cols + 3};
+        const kernels::RightOf<kernels::Pair> right{elements(panels), kernels::kPanel, cols};
+        const kernels::Points apart{points, rows * pairs, pairs * cols, rows * (cols + 3)};
+        kernels::multiply(shape, {elements(a), pairs, 1}, right, sum, /*adds=*/false, apart);
+        EXPECT_TRUE(torch::allclose(c.slice(2, 0, cols), expected, 1e-5, 1e-4))
+            << rows << ' ' << cols << ' ' << pairs;
+        kernels::multiply(shape, {elements(turned), 1, rows}, right, sum, /*adds=*/true, apart);
+        EXPECT_TRUE(torch::allclose(c.slice(2, 0, cols), 2 * expected, 1e-5, 1e-4))
+            << rows << ' ' << cols << ' ' << pairs;
+        EXPECT_TRUE(torch::equal(c.slice(2, cols), torch::ones({points, rows, 3})));  // left alone
+      }
 }
 
 TEST(WinogradKernels, MultiplyMatricesOfAllShapes) {

@@ -355,10 +355,19 @@ FLIPSIDE_INLINE void multiply_narrow(const Product<Numbers>& p) {
     multiply_panels<Eight, 1>(p, panel);
 }
 
-template <typename Numbers>
-FLIPSIDE_INLINE void multiply_any(const Product<Numbers>& p) {
-  if (has_wide_registers()) return multiply_wide(p);
-  multiply_narrow(p);
+template <typename Numbers, typename Element>
+FLIPSIDE_INLINE void multiply_at(const Shape& shape, LeftOf<Element> left, RightOf<Element> right,
+                                 Sum sum, bool adds, const Points& points) {
+  for (int64_t i = 0; i < points.count; ++i) {
+    const Product<Numbers> product{shape, left, right, sum, adds};
+    if (has_wide_registers())
+      multiply_wide(product);
+    else
+      multiply_narrow(product);
+    left.data += points.left;
+    right.data += points.right;
+    sum.data += points.sum;
+  }
 }
 
 }  // namespace

@@ -62,6 +62,8 @@ class WinogradTiles {
     return elements(output_) + point * output_step_;
   }
   const Element* output_columns(int64_t point) const { return output_rows(point) + columns_; }
+  int64_t input_step() const { return input_step_; }  // from point to point, in elements
+  int64_t output_step() const { return output_step_; }
   float* input_sums(int64_t point) const { return input_.data_ptr<float>() + point * input_step_; }
   float* output_sums(int64_t point) const {
     return output_.data_ptr<float>() + point * output_step_;
