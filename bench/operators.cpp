@@ -35,7 +35,8 @@ double convolution_flop(const Tensor& weight, int64_t batch, at::IntArrayRef out
 }
 
 bool is_own_convolution(const std::string& name) {
-  for (const std::string own : {"flipside::image_conv", "flipside::winograd_conv"})
+  for (const std::string own :
+       {"flipside::image_conv", "flipside::winograd_conv", "flipside::direct_conv"})
     if (name == own || name == own + "_backward") return true;
   return false;
 }

@@ -60,6 +60,34 @@ TEST(Views, MeanOfAFunctionThatKnowsUpFromDown) {
   }
 }
 
+// Colours, maps of one channel and of more; squares and others; gradients, which take another way.
+TEST(Views, MeanIsThatOfTheViewsOneByOne) {
+  torch::manual_seed(3);
+  for (const auto& size : {std::pair{6, 6}, {4, 7}})
+    for (const int64_t channels : {1, 3, 5})
+      for (const bool gradient : {false, true}) {
+        const auto [height, width] = size;
+        const auto views = views_of(config_with(true, true, true), height == width);
+        Tensor images = torch::rand({2, channels, height, width}).requires_grad_(gradient);
+        const Tensor ramp = torch::rand({1, channels, height, width});
+        Tensor slow = torch::zeros_like(images);
+        for (const View& view : views)
+          slow = slow + view.undone(view.of(images) * ramp) / static_cast<double>(views.size());
+        std::vector<Tensor> passes;
+        const Tensor mean = mean_over_views(views, images, [&](const Tensor& seen) {
+          passes.push_back(seen);
+          return seen * ramp;
+        });
+        EXPECT_TRUE(mean.is_contiguous(kChannelsLast));
+        EXPECT_TRUE(torch::allclose(mean, slow, 1e-5, 1e-6)) << channels << " " << height;
+        ASSERT_EQ(passes.size(), 1u);
+        for (size_t v = 0; v < views.size(); ++v)
+          EXPECT_TRUE(torch::equal(passes[0].narrow(0, static_cast<int64_t>(2 * v), 2),
+                                   views[v].of(images)))
+              << v;
+      }
+}
+
 TEST(Views, ExplanationsToTheReferenceClassTurnWithTheImage) {
   Model model = lively_model({"bad", "good"}, 1);
   torch::manual_seed(4);

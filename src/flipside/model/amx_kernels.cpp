@@ -16,10 +16,11 @@ namespace flipside::kernels {
 namespace {
 
 // A tile is sixteen rows of sixteen words at most: sums, or pairs of bfloat16. Of the eight
-// registers four hold sums side by side, one what they have in common, and one what meets it there.
+// registers four hold sums, which are independent of each other, so that the next product need not
+// wait for the last, two what comes from the right, and one what meets it from the left.
 constexpr int64_t kSide = 16;
 static_assert(kPanel == kSide);
-constexpr int kMostPanels = 4, kLeft = 4, kRight = 5;
+constexpr int kSums = 4, kRight = 4, kLeft = 6, kRegisters = 7;
 constexpr int64_t kDeepest = 128;  // of the pairs that are turned at once
 
 // As the intrinsics, which take no constants of templates, and let the compiler move what is
@@ -46,9 +47,9 @@ inline void add_product() {
 class TileSizes {
  public:
   TileSizes(int64_t rows, int64_t depth) {
-    for (int i = 0; i < kMostPanels; ++i) set(i, rows, kSide);
+    for (int i = 0; i < kSums; ++i) set(i, rows, kSide);
+    for (int i = kRight; i < kLeft; ++i) set(i, depth, kSide);
     set(kLeft, rows, depth);
-    set(kRight, depth, kSide);
     asm volatile("ldtilecfg %0" ::"m"(sizes_));
   }
   ~TileSizes() { asm volatile("tilerelease"); }
@@ -74,47 +75,104 @@ struct Part {
   int64_t rows, depth, count;
 };
 
-/// Some rows of the sum and panels from `right` on, held in registers over the whole depth.
-template <int... kPanels>
-void multiply_block(const Part& part, const LeftOf<Pair>& left, const RightOf<Pair>& right,
-                    const Sum& sum, bool adds, std::integer_sequence<int, kPanels...>) {
-  if (adds)
-    (load_tile<kPanels>(sum.data + kPanels * kPanel, sum.row), ...);
-  else
-    (clear_tile<kPanels>(), ...);
-  const auto add = [&](auto panel, const Pair* from) {
-    load_tile<kRight>(from + panel * right.panel, right.depth);
-    add_product<panel, kLeft, kRight>();
-  };
-  for (int64_t i = 0; i < part.count; ++i) {
-    load_tile<kLeft>(left.data + i * part.depth, left.row);
-    (add(std::integral_constant<int, kPanels>(), right.data + i * part.depth * right.depth), ...);
+/// Products of the same sizes that one sum takes, and how far their factors lie apart: the lines of
+/// a convolution's kernel.
+struct Lines {
+  int64_t count = 1, left = 0, right = 0;
+};
+
+/// Blocks of as many rows, and how far they lie apart.
+struct Blocks {
+  int64_t count = 1, left = 0, sum = 0;
+};
+
+/// `work(i)` for the constants below `kCount`, in their order.
+template <int kCount, typename Work>
+FLIPSIDE_INLINE void for_constants(const Work& work) {
+  if constexpr (kCount > 0) {
+    for_constants<kCount - 1>(work);
+    work(std::integral_constant<int, kCount - 1>());
   }
-  (store_tile<kPanels>(sum.data + kPanels * kPanel, sum.row), ...);
 }
 
-/// All panels of some rows; neighbours along the depth lie side by side.
-void multiply_rows(const Part& part, int64_t cols, const LeftOf<Pair>& left, RightOf<Pair> right,
-                   Sum sum, bool adds) {
-  int64_t panels = cols / kPanel;
-  const auto multiply_panels = [&](auto count) {
-    multiply_block(part, left, right, sum, adds, std::make_integer_sequence<int, count>());
+/// `kBlocks` blocks of rows of the sum and `kPanels` panels from `right` on, held in registers over
+/// the whole depth.
+template <int kBlocks, int kPanels>
+void multiply_block(const Part& part, const Lines& lines, const Blocks& blocks,
+                    const LeftOf<Pair>& left, const RightOf<Pair>& right, const Sum& sum,
+                    bool adds) {
+  static_assert(kBlocks * kPanels <= kSums);
+  const auto for_sums = [&](const auto& work) FLIPSIDE_INLINED {
+    for_constants<kBlocks>([&](auto block) FLIPSIDE_INLINED {
+      for_constants<kPanels>([&](auto panel) FLIPSIDE_INLINED {
+        work(std::integral_constant<int, block * kPanels + panel>(),
+             sum.data + block * blocks.sum + panel * kPanel);
+      });
+    });
   };
-  for (; panels > kMostPanels; panels -= kMostPanels) {
-    multiply_panels(std::integral_constant<int, kMostPanels>());
-    right.data += kMostPanels * right.panel;
-    sum.data += kMostPanels * kPanel;
+  if (adds)
+    for_sums([&](auto i, float* at) FLIPSIDE_INLINED { load_tile<i>(at, sum.row); });
+  else
+    for_sums([&](auto i, float*) FLIPSIDE_INLINED { clear_tile<i>(); });
+  const auto add = [&](const Pair* rows, const Pair* cols) FLIPSIDE_INLINED {
+    if constexpr (kBlocks == 1) {
+      load_tile<kLeft>(rows, left.row);
+      for_constants<kPanels>([&](auto panel) FLIPSIDE_INLINED {
+        load_tile<kRight + panel % 2>(cols + panel * right.panel, right.depth);
+        add_product<panel, kLeft, kRight + panel % 2>();
+      });
+    } else {
+      for_constants<kPanels>([&](auto panel) FLIPSIDE_INLINED {
+        load_tile<kRight + panel>(cols + panel * right.panel, right.depth);
+      });
+      for_constants<kBlocks>([&](auto block) FLIPSIDE_INLINED {
+        load_tile<kLeft>(rows + block * blocks.left, left.row);
+        for_constants<kPanels>([&](auto panel) FLIPSIDE_INLINED {
+          add_product<block * kPanels + panel, kLeft, kRight + panel>();
+        });
+      });
+    }
+  };
+  for (int64_t line = 0; line < lines.count; ++line) {
+    const Pair *rows = left.data + line * lines.left, *cols = right.data + line * lines.right;
+    for (int64_t i = 0; i < part.count; ++i)
+      add(rows + i * part.depth, cols + i * part.depth * right.depth);
   }
-  switch (panels) {
-    case 4:
-      return multiply_panels(std::integral_constant<int, 4>());
-    case 3:
-      return multiply_panels(std::integral_constant<int, 3>());
-    case 2:
-      return multiply_panels(std::integral_constant<int, 2>());
-    case 1:
-      return multiply_panels(std::integral_constant<int, 1>());
-  }
+  for_sums([&](auto i, float* at) FLIPSIDE_INLINED { store_tile<i>(at, sum.row); });
+}
+
+/// All blocks of `kPanels` panels, as many at once as there are registers for.
+template <int kPanels>
+void multiply_panels(const Part& part, const Lines& lines, Blocks blocks, LeftOf<Pair> left,
+                     const RightOf<Pair>& right, Sum sum, bool adds) {
+  const auto multiply = [&](auto count) {
+    for (; blocks.count >= count; blocks.count -= count) {
+      multiply_block<count, kPanels>(part, lines, blocks, left, right, sum, adds);
+      left.data += count * blocks.left;
+      sum.data += count * blocks.sum;
+    }
+  };
+  if constexpr (kPanels == 1) multiply(std::integral_constant<int, 4>());
+  if constexpr (kPanels <= 2) multiply(std::integral_constant<int, 2>());
+  multiply(std::integral_constant<int, 1>());
+}
+
+/// All panels of all blocks; neighbours along the depth lie side by side.
+void multiply_blocks(const Part& part, const Lines& lines, const Blocks& blocks, int64_t cols,
+                     const LeftOf<Pair>& left, RightOf<Pair> right, Sum sum, bool adds) {
+  int64_t panels = cols / kPanel;
+  const auto multiply = [&](auto most) {
+    for (; panels >= most; panels -= most) {
+      multiply_panels<most>(part, lines, blocks, left, right, sum, adds);
+      right.data += most * right.panel;
+      sum.data += most * kPanel;
+    }
+  };
+  // Two panels meet two blocks; a block that is alone meets four panels.
+  if (blocks.count == 1) multiply(std::integral_constant<int, 4>());
+  if (blocks.count == 1) multiply(std::integral_constant<int, 3>());
+  multiply(std::integral_constant<int, 2>());
+  multiply(std::integral_constant<int, 1>());
 }
 
 /// One step of turning a square over: of rows `kStep` apart the upper one's right half becomes the
@@ -185,16 +243,26 @@ void multiply_depth(const Shape& shape, const LeftOf<Pair>& left, const RightOf<
   for_parts(shape.depth, [&](int64_t deep, int64_t depth, int64_t depths) {
     for_parts(shape.rows, [&](int64_t begin, int64_t rows, int64_t blocks) {
       const TileSizes sizes(rows, depth);
-      for (int64_t point = 0; point < points.count; ++point)
-        for (int64_t row = begin; row < begin + rows * blocks; row += rows) {
-          LeftOf<Pair> of_rows = left;
-          of_rows.data += point * points.left + row * left.row + deep * left.depth;
-          if (turns) of_rows = turned(of_rows, rows, depth * depths, rows_of_left);
-          multiply_rows(
-              {rows, depth, depths}, shape.cols, of_rows,
-              {right.data + point * points.right + deep * right.depth, right.panel, right.depth},
-              {sum.data + point * points.sum + row * sum.row, sum.row}, adds || deep > 0);
+      const Part part{rows, depth, depths};
+      for (int64_t point = 0; point < points.count; ++point) {
+        const LeftOf<Pair> of_rows{
+            left.data + point * points.left + begin * left.row + deep * left.depth, left.row,
+            left.depth};
+        const RightOf<Pair> of_cols{right.data + point * points.right + deep * right.depth,
+                                    right.panel, right.depth};
+        const Sum of_sums{sum.data + point * points.sum + begin * sum.row, sum.row};
+        if (!turns) {
+          multiply_blocks(part, {}, {blocks, rows * left.row, rows * sum.row}, shape.cols, of_rows,
+                          of_cols, of_sums, adds || deep > 0);
+          continue;
         }
+        for (int64_t block = 0; block < blocks; ++block)
+          multiply_blocks(part, {}, {}, shape.cols,
+                          turned({of_rows.data + block * rows * left.row, left.row, left.depth},
+                                 rows, depth * depths, rows_of_left),
+                          of_cols, {of_sums.data + block * rows * sum.row, sum.row},
+                          adds || deep > 0);
+      }
     });
   });
 }
@@ -216,6 +284,26 @@ void multiply_by_amx(const Shape& shape, const LeftOf<Pair>& left, const RightOf
                    adds || deep > 0, points);
 }
 
+void convolve_by_amx(const ConvRows& conv, const Pair* in, const Pair* panels, float* sums) {
+  const int64_t panel = conv.lines * conv.depth * kPanel;
+  for_parts(conv.depth, [&](int64_t deep, int64_t depth, int64_t depths) {
+    for_parts(conv.pixels, [&](int64_t begin, int64_t pixels, int64_t blocks) {
+      const TileSizes sizes(pixels, depth);
+      const auto multiply = [&](int64_t row, const Blocks& of_rows) {
+        multiply_blocks({pixels, depth, depths}, {conv.lines, conv.line, conv.depth * kPanel},
+                        of_rows, conv.cols,
+                        {in + row * conv.row + begin * conv.pixel + deep, conv.pixel, 1},
+                        {panels + deep * kPanel, panel, kPanel},
+                        {sums + (row * conv.pixels + begin) * conv.cols, conv.cols},
+                        /*adds=*/deep > 0);
+      };
+      if (blocks == 1) return multiply(0, {conv.rows, conv.row, conv.pixels * conv.cols});
+      for (int64_t row = 0; row < conv.rows; ++row)
+        multiply(row, {blocks, pixels * conv.pixel, pixels * conv.cols});
+    });
+  });
+}
+
 }  // namespace flipside::kernels
 
 #else
@@ -226,6 +314,8 @@ bool has_amx() { return false; }
 
 void multiply_by_amx(const Shape&, const LeftOf<Pair>&, const RightOf<Pair>&, const Sum&, bool,
                      const Points&) {}
+
+void convolve_by_amx(const ConvRows&, const Pair*, const Pair*, float*) {}
 
 }  // namespace flipside::kernels
 

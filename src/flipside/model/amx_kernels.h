@@ -13,4 +13,7 @@ bool has_amx();
 void multiply_by_amx(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
                      const Sum& sum, bool adds, const Points& points);
 
+/// `convolve` by them.
+void convolve_by_amx(const ConvRows& conv, const Pair* in, const Pair* panels, float* sums);
+
 }  // namespace flipside::kernels

@@ -27,18 +27,22 @@ bool prefers_onednn(const Tensor& x) {
 
 }  // namespace
 
-Tensor ConvImpl::kept_weights(at::ScalarType type) {
+template <typename Make>
+Tensor ConvImpl::kept_in(Kept& kept, at::ScalarType type, const Make& make) {
   const std::lock_guard lock(mutex_);
   const int64_t version = weight._version();
-  const bool current = source_.defined() && source_.data_ptr() == weight.data_ptr() &&
-                       version_ == version && type_ == type;
-  if (!current) {
-    kept_ = winograd_weights(weight, type);
-    type_ = type;
-    source_ = weight.detach();
-    version_ = version;
-  }
-  return kept_;
+  const bool current = kept.source.defined() && kept.source.data_ptr() == weight.data_ptr() &&
+                       kept.version == version && kept.type == type;
+  if (!current) kept = {make(), weight.detach(), version, type};
+  return kept.weights;
+}
+
+Tensor ConvImpl::kept_weights(at::ScalarType type) {
+  return kept_in(winograd_, type, [&] { return winograd_weights(weight, type); });
+}
+
+Tensor ConvImpl::kept_direct_weights() {
+  return kept_in(direct_, at::kBFloat16, [&] { return direct_weights(weight); });
 }
 
 Conv make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
@@ -69,6 +73,12 @@ bool suits_kernels(const Tensor& x) {
          x.numel() > 0 && x.size(1) % kernels::kLanes == 0;
 }
 
+bool needs_gradient(at::ArrayRef<Tensor> inputs) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(inputs.begin(), inputs.end(),
+                     [](const Tensor& t) { return t.requires_grad(); });
+}
+
 Tensor convolve(Conv& layer, const Tensor& x) {
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
@@ -77,6 +87,10 @@ Tensor convolve(Conv& layer, const Tensor& x) {
   if (!layer->bias.defined() && prefers_winograd(in, layer->weight, keeps)) {
     const Tensor kept = keeps ? layer->kept_weights(in.scalar_type()) : Tensor();
     return winograd_conv(in, layer->weight, kept);
+  }
+  if (prefers_direct(in, layer->weight)) {
+    const Tensor kept = keeps ? layer->kept_direct_weights() : Tensor();
+    return direct_conv(in, layer->weight, layer->bias, kept);
   }
   if (activation_type == at::kFloat) {
     if (!prefers_onednn(in)) return layer(in);
@@ -116,13 +130,38 @@ NormActImpl::NormActImpl(int64_t channels, double slope, int64_t num_classes)
 }
 
 Tensor NormActImpl::forward(const Tensor& x, const Tensor& target) {
-  const std::vector<int64_t> per_sample{x.size(0), x.size(1)};
-  if (!film_)
-    return group_norm_act(x, gain_.expand(per_sample), bias_.expand(per_sample), groups_, slope_);
-  // (xhat gain + bias)(1 + a) + b, multiplied out.
-  const auto film = film_(target).chunk(2, /*dim=*/1);
-  const Tensor scale = film[0] + 1;
-  return group_norm_act(x, gain_ * scale, bias_ * scale + film[1], groups_, slope_);
+  if (!film_) return group_norm_act(x, gain_, bias_, groups_, slope_);
+  const auto [gain, bias] = modulated(target);
+  return group_norm_act(x, gain, bias, groups_, slope_);
+}
+
+/// (xhat gain + bias)(1 + a) + b, multiplied out.
+std::pair<Tensor, Tensor> NormActImpl::modulated(const Tensor& target) {
+  const Tensor& weight = film_->weight;
+  const bool plain = target.is_cpu() && weight.is_cpu() && weight.is_contiguous() &&
+                     weight.scalar_type() == at::kFloat;
+  if (!plain || needs_gradient({gain_, bias_, weight})) {
+    const auto film = film_(target).chunk(2, /*dim=*/1);
+    const Tensor scale = film[0] + 1;
+    return {gain_ * scale, bias_ * scale + film[1]};
+  }
+  const int64_t channels = gain_.size(0);
+  Tensor gain = at::empty({target.size(0), channels}, gain_.options()), bias = at::empty_like(gain);
+  const auto *own_gain = gain_.data_ptr<float>(), *own_bias = bias_.data_ptr<float>();
+  auto *to_gain = gain.data_ptr<float>(), *to_bias = bias.data_ptr<float>();
+  const Tensor classes = target.contiguous();
+  for (int64_t n = 0; n < target.size(0); ++n) {
+    const int64_t k = classes.data_ptr<int64_t>()[n];
+    TORCH_CHECK_INDEX(k >= 0 && k < weight.size(0), "target ", k, ": must be in [0,",
+                      weight.size(0), ")");
+    const float* a = weight.data_ptr<float>() + k * 2 * channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      const float scale = a[c] + 1;
+      *to_gain++ = own_gain[c] * scale;
+      *to_bias++ = own_bias[c] * scale + a[channels + c];
+    }
+  }
+  return {gain, bias};
 }
 
 ConvBlockImpl::ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride,

@@ -16,11 +16,12 @@ namespace flipside {
 ///
 /// with mean and variance over the channels of a group and all pixels (Wu and He 2018, eq. 1).
 /// `x` [N,C,H,W]; `gain`, `bias` [N,C] (FiLM folded in by the caller, so that its gradient costs
-/// nothing here); groups divides C; slope in (0,1], 1 being no activation. Gives [N,C,H,W]
-/// channels_last, of the type of `x`; sums and statistics are float32 whatever that is. In float32
-/// and bfloat16, with C a multiple of 8 (on a GPU: with groups of 8 channels), forward and backward
-/// are one custom autograd node, whose results do not depend on the number of threads; elsewhere,
-/// and for second derivatives, the same mathematics is composed of libtorch's operators.
+/// nothing here), or [C] for all samples; groups divides C; slope in (0,1], 1 being no activation.
+/// Gives [N,C,H,W] channels_last, of the type of `x`; sums and statistics are float32 whatever that
+/// is. In float32 and bfloat16, with C a multiple of 8 (on a GPU: with groups of 8 channels),
+/// forward and backward are one custom autograd node, whose results do not depend on the number of
+/// threads; elsewhere, and for second derivatives, the same mathematics is composed of libtorch's
+/// operators.
 Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, int64_t groups,
                       double slope, double eps = 1e-5);
 
@@ -73,6 +74,23 @@ Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight);
 /// 4x4 kernel alone.
 bool prefers_winograd(const Tensor& x, const Tensor& weight, bool keeps = false);
 
+/// A convolution of `make_conv`: `x` [N,C,H,W] in bfloat16, `weight` [O,C,1,1], [O,C,3,3] or, of
+/// stride 2, [O,C,4,4], `bias` [O] or undefined, both float32, gives [N,O,H,W] or [N,O,H/2,W/2]
+/// channels_last in bfloat16: products of weights in bfloat16 with the images as they lie in
+/// memory, summed in float32, by the processor's tiles (AMX) where it has them. It has no gradient,
+/// and its arguments are those that `takes_direct`. `kept`: what `direct_weights` gave for
+/// `weight`.
+Tensor direct_conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                   const Tensor& kept = {});
+/// `weight` as `direct_conv` multiplies it; undefined for what it does not know.
+Tensor direct_weights(const Tensor& weight);
+/// Whether `direct_conv` can be asked: an even number of channels, rows of outputs that fill
+/// vectors, no gradient wanted, and a processor that multiplies pairs of bfloat16 or a build that
+/// does without.
+bool takes_direct(const Tensor& x, const Tensor& weight);
+/// Whether it is also faster than libtorch.
+bool prefers_direct(const Tensor& x, const Tensor& weight);
+
 /// The generator's output with attention: `image` [N,3,H,W] and `raw` [N,4,H,W] give
 /// clamp(image + attention * tanh(raw_0..2), 0, 1) and attention [N,1,H,W] = sigmoid(raw_3). On the
 /// CPU in float32 one custom autograd node, elsewhere composed of libtorch's operators.
@@ -87,20 +105,28 @@ constexpr double kSlope = 0.1;
 inline int64_t norm_groups(int64_t channels) { return std::max<int64_t>(1, channels / 8); }
 
 /// libtorch's layer. While its weights are frozen (`requires_grad` is off), as those of a loaded
-/// model are, it keeps them as `winograd_conv` multiplies them.
+/// model are, it keeps them as they are multiplied.
 class ConvImpl : public torch::nn::Conv2dImpl {
  public:
   using torch::nn::Conv2dImpl::Conv2dImpl;
   bool is_frozen() const { return !weight.requires_grad(); }
   /// `winograd_weights(weight, type)`, made again where the weights have changed since, or the
-  /// type. Thread-safe.
+  /// type. Thread-safe, as the next.
   Tensor kept_weights(at::ScalarType type = at::kFloat);
+  /// `direct_weights(weight)`, likewise.
+  Tensor kept_direct_weights();
 
  private:
+  struct Kept {
+    Tensor weights, source;  // source shares its numbers with `weight` as it was
+    int64_t version = -1;    // of `weight` then
+    at::ScalarType type = at::kFloat;
+  };
+  template <typename Make>
+  Tensor kept_in(Kept& kept, at::ScalarType type, const Make& make);
+
   std::mutex mutex_;
-  Tensor kept_, source_;  // source_ shares its numbers with `weight` as it was
-  int64_t version_ = -1;  // of `weight` then
-  at::ScalarType type_ = at::kFloat;
+  Kept winograd_, direct_;
 };
 TORCH_MODULE(Conv);
 
@@ -135,6 +161,10 @@ at::ScalarType full_type(const Tensor& x);
 /// multiple of 8, not empty.
 bool suits_kernels(const Tensor& x);
 
+/// Whether a gradient may be asked of what is computed from `inputs`. Where none will be, nodes are
+/// not made, which for a small image takes as long as what they compute.
+bool needs_gradient(at::ArrayRef<Tensor> inputs);
+
 /// `layer` of `make_conv` applied to `x` in this thread's activation type.
 Tensor convolve(Conv& layer, const Tensor& x);
 
@@ -165,6 +195,9 @@ class NormActImpl : public torch::nn::Module {
   Tensor forward(const Tensor& x, const Tensor& target = {});
 
  private:
+  /// Gain and bias [N,C] for each sample's target.
+  std::pair<Tensor, Tensor> modulated(const Tensor& target);
+
   int64_t groups_;
   double slope_;
   Tensor gain_, bias_;

@@ -103,6 +103,22 @@ TEST(Generator, GradientsAreRight) {
   }
 }
 
+TEST(Generator, TargetsCountAsMuchWhereNoGradientIsAsked) {
+  NormAct norm(16, kSlope, /*num_classes=*/3);
+  torch::manual_seed(2);
+  for (auto& parameter : norm->parameters()) parameter.data().normal_();
+  const Tensor x = torch::randn({4, 16, 6, 5}).contiguous(kChannelsLast);
+  const Tensor targets = torch::tensor(std::vector<int64_t>{2, 0, 1, 2});
+  const Tensor with_gradient = norm(x, targets);
+  const torch::NoGradGuard no_grad;
+  EXPECT_TRUE(torch::allclose(norm(x, targets), with_gradient, 1e-5, 1e-5));
+  // Every other number of a longer tensor.
+  const Tensor strided = targets.repeat_interleave(2).slice(0, 0, 8, 2);
+  EXPECT_TRUE(torch::equal(norm(x, strided), norm(x, targets)));
+  for (const int64_t beyond : {-1, 3})
+    EXPECT_THROW(norm(x, torch::full({4}, beyond, at::kLong)), c10::IndexError) << beyond;
+}
+
 TEST(Generator, RefusesSizesThatItCannotHalve) {
   Generator generator = small_model(2, GeneratorOutput::kDirect).generator;
   EXPECT_EQ(generator->stride(), 4);

@@ -116,21 +116,24 @@ class SampleAffine {
   std::vector<float> center_, scale_;
 };
 
-/// Everything of one call that both directions need; all tensors dense. x is float32 or bfloat16,
-/// the others float32.
+/// Everything of one call that both directions need; all tensors dense, but gain and bias perhaps
+/// one row for all samples. x is float32 or bfloat16, the others float32.
 struct Call {
   Layout layout;
   Tensor x, gain, bias, mean, rstd;  // mean and rstd [N,groups]
   double slope;
 
+  const float* gain_of(int64_t n) const { return row_of(gain, n); }
   SampleAffine affine(int64_t n) const {
-    const int64_t g = n * layout.groups, c = n * layout.channels;
-    return {layout,
-            mean.data_ptr<float>() + g,
-            rstd.data_ptr<float>() + g,
-            gain.data_ptr<float>() + c,
-            bias.data_ptr<float>() + c,
-            slope};
+    const int64_t g = n * layout.groups;
+    return {
+        layout, mean.data_ptr<float>() + g, rstd.data_ptr<float>() + g, gain_of(n), row_of(bias, n),
+        slope};
+  }
+
+ private:
+  static const float* row_of(const Tensor& rows, int64_t n) {
+    return rows.data_ptr<float>() + (rows.dim() == 1 ? 0 : n * rows.stride(0));
   }
 };
 
@@ -209,14 +212,14 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
   const Layout& layout = call.layout;
   Tensor dx;
   if (needs_input) dx = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
-  Tensor dgain = at::empty_like(call.gain), dbias = at::empty_like(call.bias);
+  Tensor dgain = at::empty(call.gain.sizes(), call.gain.options()), dbias = at::empty_like(dgain);
   const Value* input = values<Value>(call.x);
   const Value* out_gradient = values<Value>(dy);
   Value* in_gradient = needs_input ? values<Value>(dx) : nullptr;
   layout.for_samples([&](int64_t n) {
     const SampleAffine affine = call.affine(n);
     const float* rstd = call.rstd.data_ptr<float>() + n * layout.groups;
-    const float* gain = call.gain.data_ptr<float>() + n * layout.channels;
+    const float* gain = call.gain_of(n);
     float* gain_gradient = dgain.data_ptr<float>() + n * layout.channels;
     float* bias_gradient = dbias.data_ptr<float>() + n * layout.channels;
     BlockSums sums(layout);
@@ -253,18 +256,29 @@ struct CpuNorm {
 
  private:
   Call call() const {
-    return {Layout(x, mean.size(1)), x, gain.contiguous(), bias.contiguous(), mean, rstd, slope};
+    return {Layout(x, mean.size(1)), x, dense_rows(gain), dense_rows(bias), mean, rstd, slope};
   }
+  static Tensor dense_rows(const Tensor& t) { return t.stride(-1) == 1 ? t : t.contiguous(); }
 };
+
+/// y; fills `mean` and `rstd`.
+Tensor norm_forward(const Tensor& x, const Tensor& gain, const Tensor& bias, const Tensor& mean,
+                    const Tensor& rstd, double slope, double eps) {
+  RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
+  return x.is_cuda() ? GpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps)
+                     : CpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps);
+}
+
+Tensor empty_statistics(const Tensor& x, const Tensor& gain, int64_t groups) {
+  return at::empty({x.size(0), groups}, gain.options());
+}
 
 class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
                         const Tensor& bias, int64_t groups, double slope, double eps) {
-    RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
-    const Tensor mean = at::empty({x.size(0), groups}, gain.options()), rstd = at::empty_like(mean);
-    const Tensor y = x.is_cuda() ? GpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps)
-                                 : CpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps);
+    const Tensor mean = empty_statistics(x, gain, groups), rstd = at::empty_like(mean);
+    const Tensor y = norm_forward(x, gain, bias, mean, rstd, slope, eps);
     context->save_for_backward({x, gain, bias, mean, rstd});
     context->saved_data["groups"] = groups;
     context->saved_data["slope"] = slope;
@@ -312,7 +326,8 @@ Tensor group_norm_act_composed(const Tensor& x, const Tensor& gain, const Tensor
   // Statistics of half-precision activations need float32.
   const bool half = x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16;
   const Tensor xhat = at::group_norm(half ? x.to(at::kFloat) : x, groups, {}, {}, eps);
-  const Tensor y = xhat * gain.unsqueeze(-1).unsqueeze(-1) + bias.unsqueeze(-1).unsqueeze(-1);
+  const auto for_pixels = [](const Tensor& t) { return t.unsqueeze(-1).unsqueeze(-1); };
+  const Tensor y = xhat * for_pixels(gain) + for_pixels(bias);
   const Tensor activated = slope == 1.0 ? y : at::leaky_relu(y, slope);
   return activated.to(x.scalar_type()).contiguous(kChannelsLast);
 }
@@ -323,7 +338,13 @@ Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, i
     return group_norm_act_composed(x, gain, bias, groups, slope, eps);
   TORCH_CHECK(x.size(1) % groups == 0, "group_norm_act: ", groups, " groups do not divide ",
               x.size(1), " channels");
-  return GroupNormAct::apply(x.contiguous(kChannelsLast), gain, bias, groups, slope, eps);
+  const Tensor in = x.contiguous(kChannelsLast);
+  if (x.is_cuda() || needs_gradient({in, gain, bias})) {
+    const auto for_all = [&](const Tensor& t) { return t.expand({x.size(0), x.size(1)}); };
+    return GroupNormAct::apply(in, for_all(gain), for_all(bias), groups, slope, eps);
+  }
+  const Tensor mean = empty_statistics(in, gain, groups), rstd = at::empty_like(mean);
+  return norm_forward(in, gain, bias, mean, rstd, slope, eps);
 }
 
 }  // namespace flipside

@@ -167,6 +167,23 @@ TEST(GroupNormAct, TakesAnyLayoutAndExpandedWeights) {
   for (size_t i = 0; i < 2; ++i) expect_close(fused[i], composed[i], 1e-5);
 }
 
+TEST(GroupNormAct, OneGainForAllSamplesIsThatOfEach) {
+  torch::manual_seed(5);
+  const Tensor x = torch::randn({3, 16, 6, 5}).contiguous(kChannelsLast);
+  const Tensor gain = torch::rand({16}).requires_grad_(), bias = torch::randn({16});
+  const auto run = [&](const Tensor& g, const Tensor& b) {
+    return group_norm_act(x, g, b, 2, 0.1);
+  };
+  const Tensor shared = run(gain, bias), each = run(gain.expand({3, 16}), bias.expand({3, 16}));
+  EXPECT_TRUE(torch::equal(shared, each));
+  EXPECT_TRUE(torch::equal(torch::autograd::grad({shared.square().sum()}, {gain})[0],
+                           torch::autograd::grad({each.square().sum()}, {gain})[0]));
+  const torch::NoGradGuard no_grad;  // no node is made
+  EXPECT_TRUE(torch::equal(run(gain, bias), each));
+  EXPECT_TRUE(torch::equal(run(gain.expand({3, 16}), bias.repeat({3, 1})), each));
+  EXPECT_TRUE(torch::allclose(group_norm_act_composed(x, gain, bias, 2, 0.1), each, 1e-5, 1e-5));
+}
+
 TEST(GroupNormAct, SecondDerivativesAgreeWithTheComposedOperators) {
   const Case& k = kCases[1];
   const Inputs in = make_inputs(k);

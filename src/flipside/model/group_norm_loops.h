@@ -8,6 +8,8 @@
 namespace flipside::kernels {
 namespace {
 
+/// In one pass, by what is left of each value without the first pixel's, which is near the mean
+/// where it matters: where the mean is far larger than the deviations from it.
 template <typename Value>
 struct Moments {
   const Block<Value>& block;
@@ -16,19 +18,31 @@ struct Moments {
   template <typename Width, int V>
   FLIPSIDE_INLINE void tile(int64_t c) const {
     using Floats = typename Width::Floats;
-    const Value* end = block.x + block.pixels * block.channels + c;
-    Floats average[V] = {}, sum[V] = {};
-    for (const Value* x = block.x + c; x != end; x += block.channels)
-      for (int v = 0; v < V; ++v) average[v] += load_as<Width>(x + v * Width::kCount);
-    for (int v = 0; v < V; ++v) average[v] /= static_cast<float>(block.pixels);
-    for (const Value* x = block.x + c; x != end; x += block.channels)
+    constexpr int kPixels = V < 4 ? 4 / V : 1;  // at once: a sum need not wait for the last one
+    const auto pixel = [&](int64_t p) FLIPSIDE_INLINED { return block.x + p * block.channels + c; };
+    Floats first[V], sum[kPixels][V] = {}, square[kPixels][V] = {};
+    for (int v = 0; v < V; ++v) first[v] = load_as<Width>(pixel(0) + v * Width::kCount);
+    const auto add = [&](const Value* x, int i) FLIPSIDE_INLINED {
       for (int v = 0; v < V; ++v) {
-        const Floats deviation = load_as<Width>(x + v * Width::kCount) - average[v];
-        sum[v] += deviation * deviation;
+        const Floats rest = load_as<Width>(x + v * Width::kCount) - first[v];
+        sum[i][v] += rest;
+        square[i][v] += rest * rest;
       }
+    };
+    int64_t p = 0;
+    for (; p + kPixels <= block.pixels; p += kPixels)
+      for (int i = 0; i < kPixels; ++i) add(pixel(p + i), i);
+    for (; p < block.pixels; ++p) add(pixel(p), 0);
+
+    const auto count = static_cast<float>(block.pixels);
     for (int v = 0; v < V; ++v) {
-      store_as<Width>(mean + c + v * Width::kCount, average[v]);
-      store_as<Width>(squares + c + v * Width::kCount, sum[v]);
+      for (int i = 1; i < kPixels; ++i) {
+        sum[0][v] += sum[i][v];
+        square[0][v] += square[i][v];
+      }
+      const Floats average = sum[0][v] / count, centered = square[0][v] - sum[0][v] * average;
+      store_as<Width>(mean + c + v * Width::kCount, first[v] + average);
+      store_as<Width>(squares + c + v * Width::kCount, centered > 0 ? centered : centered * 0);
     }
   }
 };

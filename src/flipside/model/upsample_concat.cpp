@@ -104,13 +104,17 @@ Tensor skip_backward(const UpsampleSizes& s, const Tensor& dy) {
   return dskip;
 }
 
+Tensor output_of(const Tensor& x, const Tensor& skip) {
+  RECORD_FUNCTION("flipside::upsample_concat", std::vector<c10::IValue>{});
+  return x.scalar_type() == at::kFloat ? upsample_forward<float>(x, skip)
+                                       : upsample_forward<BFloatBits>(x, skip);
+}
+
 class UpsampleConcat : public torch::autograd::Function<UpsampleConcat> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& skip) {
-    RECORD_FUNCTION("flipside::upsample_concat", std::vector<c10::IValue>{});
     context->save_for_backward({x, skip});
-    return x.scalar_type() == at::kFloat ? upsample_forward<float>(x, skip)
-                                         : upsample_forward<BFloatBits>(x, skip);
+    return output_of(x, skip);
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
@@ -152,7 +156,8 @@ Tensor upsample_concat(const Tensor& x, const Tensor& skip) {
       "upsample_concat: the skip must have twice the height and width of x");
   const bool alike = skip.device().is_cpu() && skip.scalar_type() == x.scalar_type();
   if (!alike || !suits_kernels(x)) return upsample_concat_composed(x, skip);
-  return UpsampleConcat::apply(x.contiguous(kChannelsLast), skip.contiguous(kChannelsLast));
+  const Tensor in = x.contiguous(kChannelsLast), side = skip.contiguous(kChannelsLast);
+  return needs_gradient({in, side}) ? UpsampleConcat::apply(in, side) : output_of(in, side);
 }
 
 }  // namespace flipside

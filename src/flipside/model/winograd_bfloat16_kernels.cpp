@@ -148,6 +148,17 @@ void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>&
   multiply_at<BFloat16>(shape, left, right, sum, adds, points);
 }
 
+void convolve(const ConvRows& conv, const Pair* in, const Pair* panels, float* sums) {
+  if (has_amx()) return convolve_by_amx(conv, in, panels, sums);
+  const int64_t line = conv.depth * kPanel;
+  for (int64_t row = 0; row < conv.rows; ++row, sums += conv.pixels * conv.cols)
+    for (int64_t i = 0; i < conv.lines; ++i)
+      multiply_at<BFloat16>({conv.pixels, conv.depth, conv.cols},
+                            LeftOf<Pair>{in + row * conv.row + i * conv.line, conv.pixel, 1},
+                            RightOf<Pair>{panels + i * line, conv.lines * line, kPanel},
+                            {sums, conv.cols}, /*adds=*/i > 0, {});
+}
+
 bool can_multiply_pairs() { return !FLIPSIDE_HAS_CLONES || has_pair_products(); }
 
 bool has_pair_products() { return has_native_bfloat16(); }

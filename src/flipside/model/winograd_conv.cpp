@@ -199,17 +199,21 @@ bool is_worth_it(at::ScalarType type, const Tensor& weight) {
   return !leaves_forward(type) || (at::GradMode::is_enabled() && weight.size(2) == 4);
 }
 
+Tensor output_of(const Tensor& x, const Tensor& weight, const Tensor& kept) {
+  RECORD_FUNCTION("flipside::winograd_conv", (std::vector<c10::IValue>{x, weight}));
+  if (leaves_forward(x.scalar_type())) return winograd_conv_composed(x, weight);
+  const WinogradSizes s(x, weight);
+  const Tensor weights = kept.defined() ? kept : weights_to_output(s, weight, x.scalar_type());
+  return x.scalar_type() == at::kFloat ? winograd_forward<float>(x, s, weights)
+                                       : winograd_forward<BFloatBits>(x, s, weights);
+}
+
 class WinogradConv : public torch::autograd::Function<WinogradConv> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight,
                         const c10::optional<Tensor>& kept) {
-    RECORD_FUNCTION("flipside::winograd_conv", (std::vector<c10::IValue>{x, weight}));
     context->save_for_backward({x, weight});
-    if (leaves_forward(x.scalar_type())) return winograd_conv_composed(x, weight);
-    const WinogradSizes s(x, weight);
-    const Tensor weights = kept ? *kept : weights_to_output(s, weight, x.scalar_type());
-    return x.scalar_type() == at::kFloat ? winograd_forward<float>(x, s, weights)
-                                         : winograd_forward<BFloatBits>(x, s, weights);
+    return output_of(x, weight, kept.value_or(Tensor()));
   }
 
   static tensor_list backward(AutogradContext* context, const tensor_list& outputs) {
@@ -245,8 +249,9 @@ Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) 
   TORCH_CHECK(fits_winograd(x, weight),
               "winograd_conv: needs a 3x3 kernel, or a 4x4 one and an even height and width");
   if (!takes_winograd(x, weight)) return winograd_conv_composed(x, weight);
-  return WinogradConv::apply(x.contiguous(kChannelsLast), weight,
-                             kept.defined() ? c10::make_optional(kept) : c10::nullopt);
+  const Tensor in = x.contiguous(kChannelsLast);
+  if (!needs_gradient({in, weight})) return output_of(in, weight, kept);
+  return WinogradConv::apply(in, weight, kept.defined() ? c10::make_optional(kept) : c10::nullopt);
 }
 
 Tensor winograd_weights(const Tensor& weight, at::ScalarType type) {

@@ -92,6 +92,17 @@ void multiply(const Shape& shape, const Left& left, const Right& right, const Su
 void multiply(const Shape& shape, const LeftOf<Pair>& left, const RightOf<Pair>& right,
               const Sum& sum, bool adds, const Points& points = {});
 
+/// Rows of a convolution's outputs. Neighbouring channels are pairs, and so many of them lie
+/// between what an output sees and what the next one in its row, the next row's, and the kernel's
+/// next line see.
+struct ConvRows {
+  int64_t rows, pixels, cols;  // of outputs; cols: their channels, a multiple of kPanel
+  int64_t lines, depth;        // of the kernel, and pairs that a line of it sees
+  int64_t row, pixel, line;
+};
+/// sums [rows,pixels,cols] of `in`, padded, by `panels` [cols/kPanel,lines,depth,kPanel].
+void convolve(const ConvRows& conv, const Pair* in, const Pair* panels, float* sums);
+
 /// Whether these loops run on the vectors that they were written for: AVX2 at least, and a build
 /// for them.
 bool has_winograd_vectors();

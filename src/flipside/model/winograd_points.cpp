@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flipside/model/scratch.h"
+
 namespace flipside {
 namespace {
 
@@ -160,8 +162,8 @@ WinogradTiles<Number>::WinogradTiles(const WinogradSizes& sizes) : s_(sizes) {
   input_step_ = whole * sizes.depth() + kGap;
   output_step_ = whole * sizes.out + kGap;
   columns_ = packed == 1 ? 0 : whole / packed * sizes.out;  // floats are rows and columns in one
-  input_ = at::empty({sizes.all_points() * input_step_}, at::kFloat);
-  output_ = at::empty({sizes.all_points() * output_step_}, at::kFloat);
+  input_ = scratch(sizes.all_points() * (input_step_ + output_step_));
+  output_ = input_ + sizes.all_points() * input_step_;
 }
 
 /// `work(square, image, offset)` for the squares of an input, whose points begin `offset` numbers

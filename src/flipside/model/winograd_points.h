@@ -47,9 +47,10 @@ Number* numbers_of(const Tensor& tensor) {
     return reinterpret_cast<Number*>(tensor.data_ptr<at::BFloat16>());
 }
 
-/// Tiles that a thread takes at once, at all points. Images are channels_last; tiles are counted
-/// through all images of the batch. At each point there are rows, [tiles,channels], and columns,
-/// where what is packed into one element is a channel of neighbouring tiles.
+/// Tiles that a thread takes at once, at all points, in its `scratch`. Images are channels_last;
+/// tiles are counted through all images of the batch. At each point there are rows,
+/// [tiles,channels], and columns, where what is packed into one element is a channel of
+/// neighbouring tiles.
 template <typename Number>
 class WinogradTiles {
  public:
@@ -57,17 +58,17 @@ class WinogradTiles {
   explicit WinogradTiles(const WinogradSizes& sizes);
 
   // What was read, by element, and sums to be written, which take its place in the input.
-  const Element* input(int64_t point) const { return elements(input_) + point * input_step_; }
+  const Element* input(int64_t point) const {
+    return reinterpret_cast<const Element*>(input_sums(point));
+  }
   const Element* output_rows(int64_t point) const {
-    return elements(output_) + point * output_step_;
+    return reinterpret_cast<const Element*>(output_sums(point));
   }
   const Element* output_columns(int64_t point) const { return output_rows(point) + columns_; }
   int64_t input_step() const { return input_step_; }  // from point to point, in elements
   int64_t output_step() const { return output_step_; }
-  float* input_sums(int64_t point) const { return input_.data_ptr<float>() + point * input_step_; }
-  float* output_sums(int64_t point) const {
-    return output_.data_ptr<float>() + point * output_step_;
-  }
+  float* input_sums(int64_t point) const { return input_ + point * input_step_; }
+  float* output_sums(int64_t point) const { return output_ + point * output_step_; }
 
   // Of `count` tiles (tiles_at_once at most) from `first` on.
   void read_input_rows(const Number* x, int64_t first, int64_t count) const;
@@ -83,17 +84,13 @@ class WinogradTiles {
   template <typename Work>
   void for_outputs(int64_t first, int64_t count, const Work& work) const;
 
-  static Number* numbers(const Tensor& buffer) {
-    return reinterpret_cast<Number*>(buffer.data_ptr<float>());
-  }
-  static Element* elements(const Tensor& buffer) {
-    return reinterpret_cast<Element*>(buffer.data_ptr<float>());
-  }
+  static Number* numbers(float* buffer) { return reinterpret_cast<Number*>(buffer); }
+  static Element* elements(float* buffer) { return reinterpret_cast<Element*>(buffer); }
 
   const WinogradSizes& s_;
   int64_t input_step_, output_step_;  // from point to point, in words
   int64_t columns_;                   // from an output's rows to its columns, in elements
-  Tensor input_, output_;             // words
+  float *input_, *output_;            // words
 };
 
 /// Weights at all points as panels of the output's channels, of type `weight`'s or bfloat16:
