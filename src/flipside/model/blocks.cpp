@@ -82,7 +82,8 @@ bool needs_gradient(at::ArrayRef<Tensor> inputs) {
 Tensor convolve(Conv& layer, const Tensor& x) {
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
-  const Tensor in = x.to(activation_type_for(x));
+  const at::ScalarType asked = activation_type_for(x);
+  const Tensor in = x.scalar_type() == asked ? x : x.to(asked);
   const bool keeps = layer->is_frozen();
   if (!layer->bias.defined() && prefers_winograd(in, layer->weight, keeps)) {
     const Tensor kept = keeps ? layer->kept_weights(in.scalar_type()) : Tensor();

@@ -8,6 +8,7 @@
 #include "flipside/model/composed_gradients.h"
 #include "flipside/model/group_norm_gpu.h"
 #include "flipside/model/group_norm_kernels.h"
+#include "flipside/model/scratch.h"
 
 namespace flipside {
 namespace {
@@ -120,15 +121,14 @@ class SampleAffine {
 /// one row for all samples. x is float32 or bfloat16, the others float32.
 struct Call {
   Layout layout;
-  Tensor x, gain, bias, mean, rstd;  // mean and rstd [N,groups]
+  Tensor x, gain, bias;
+  float *mean, *rstd;  // [N,groups]
   double slope;
 
   const float* gain_of(int64_t n) const { return row_of(gain, n); }
   SampleAffine affine(int64_t n) const {
     const int64_t g = n * layout.groups;
-    return {
-        layout, mean.data_ptr<float>() + g, rstd.data_ptr<float>() + g, gain_of(n), row_of(bias, n),
-        slope};
+    return {layout, mean + g, rstd + g, gain_of(n), row_of(bias, n), slope};
   }
 
  private:
@@ -144,8 +144,7 @@ Tensor fused_forward(Call& call, double eps) {
   Tensor y = at::empty(call.x.sizes(), call.x.options(), kChannelsLast);
   const Value* input = values<Value>(call.x);
   Value* out = values<Value>(y);
-  float* mean = call.mean.data_ptr<float>();
-  float* rstd = call.rstd.data_ptr<float>();
+  float *mean = call.mean, *rstd = call.rstd;
   layout.for_samples([&](int64_t n) {
     BlockSums moments(layout);
     layout.for_blocks([&](int64_t b) {
@@ -218,7 +217,7 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
   Value* in_gradient = needs_input ? values<Value>(dx) : nullptr;
   layout.for_samples([&](int64_t n) {
     const SampleAffine affine = call.affine(n);
-    const float* rstd = call.rstd.data_ptr<float>() + n * layout.groups;
+    const float* rstd = call.rstd + n * layout.groups;
     const float* gain = call.gain_of(n);
     float* gain_gradient = dgain.data_ptr<float>() + n * layout.channels;
     float* bias_gradient = dbias.data_ptr<float>() + n * layout.channels;
@@ -239,16 +238,21 @@ tensor_list fused_backward(const Call& call, const Tensor& dy, bool needs_input)
   return {dx, dgain, dbias};
 }
 
+/// y; fills the call's statistics.
+Tensor forward_of(Call call, double eps) {
+  RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
+  return call.x.scalar_type() == at::kFloat ? fused_forward<float>(call, eps)
+                                            : fused_forward<BFloatBits>(call, eps);
+}
+
+Tensor dense_rows(const Tensor& rows) { return rows.stride(-1) == 1 ? rows : rows.contiguous(); }
+
 /// As `GpuNorm` describes it, on the processor.
 struct CpuNorm {
   Tensor x, gain, bias, mean, rstd;
   double slope;
 
-  Tensor forward(double eps) const {
-    Call call = this->call();
-    return x.scalar_type() == at::kFloat ? fused_forward<float>(call, eps)
-                                         : fused_forward<BFloatBits>(call, eps);
-  }
+  Tensor forward(double eps) const { return forward_of(call(), eps); }
   tensor_list backward(const Tensor& dy, bool needs_input) const {
     return x.scalar_type() == at::kFloat ? fused_backward<float>(call(), dy, needs_input)
                                          : fused_backward<BFloatBits>(call(), dy, needs_input);
@@ -256,29 +260,19 @@ struct CpuNorm {
 
  private:
   Call call() const {
-    return {Layout(x, mean.size(1)), x, dense_rows(gain), dense_rows(bias), mean, rstd, slope};
+    return {
+        Layout(x, mean.size(1)), x,    dense_rows(gain), dense_rows(bias), mean.data_ptr<float>(),
+        rstd.data_ptr<float>(),  slope};
   }
-  static Tensor dense_rows(const Tensor& t) { return t.stride(-1) == 1 ? t : t.contiguous(); }
 };
-
-/// y; fills `mean` and `rstd`.
-Tensor norm_forward(const Tensor& x, const Tensor& gain, const Tensor& bias, const Tensor& mean,
-                    const Tensor& rstd, double slope, double eps) {
-  RECORD_FUNCTION("flipside::group_norm_act", std::vector<c10::IValue>{});
-  return x.is_cuda() ? GpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps)
-                     : CpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps);
-}
-
-Tensor empty_statistics(const Tensor& x, const Tensor& gain, int64_t groups) {
-  return at::empty({x.size(0), groups}, gain.options());
-}
 
 class GroupNormAct : public torch::autograd::Function<GroupNormAct> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& gain,
                         const Tensor& bias, int64_t groups, double slope, double eps) {
-    const Tensor mean = empty_statistics(x, gain, groups), rstd = at::empty_like(mean);
-    const Tensor y = norm_forward(x, gain, bias, mean, rstd, slope, eps);
+    const Tensor mean = at::empty({x.size(0), groups}, gain.options()), rstd = at::empty_like(mean);
+    const Tensor y = x.is_cuda() ? GpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps)
+                                 : CpuNorm{x, gain, bias, mean, rstd, slope}.forward(eps);
     context->save_for_backward({x, gain, bias, mean, rstd});
     context->saved_data["groups"] = groups;
     context->saved_data["slope"] = slope;
@@ -343,8 +337,11 @@ Tensor group_norm_act(const Tensor& x, const Tensor& gain, const Tensor& bias, i
     const auto for_all = [&](const Tensor& t) { return t.expand({x.size(0), x.size(1)}); };
     return GroupNormAct::apply(in, for_all(gain), for_all(bias), groups, slope, eps);
   }
-  const Tensor mean = empty_statistics(in, gain, groups), rstd = at::empty_like(mean);
-  return norm_forward(in, gain, bias, mean, rstd, slope, eps);
+  const int64_t statistics = x.size(0) * groups;
+  float* const mean = scratch(2 * statistics);
+  return forward_of(
+      {Layout(in, groups), in, dense_rows(gain), dense_rows(bias), mean, mean + statistics, slope},
+      eps);
 }
 
 }  // namespace flipside
