@@ -95,6 +95,9 @@ struct Gathered {
 /// The images in one view after the other, in one batch: [V N,C,H,W] channels_last.
 Tensor seen_in(const std::vector<View>& views, const Tensor& images) {
   const int64_t n = images.size(0), height = images.size(2), width = images.size(3);
+  for (const View& view : views)
+    TORCH_CHECK(height == width || view.turns % 2 == views[0].turns % 2,
+                "views: a quarter turn of images that are not square has another shape");
   if (!can_walk(images)) {
     std::vector<Tensor> seen;
     for (const View& view : views) seen.push_back(view.of(images));

@@ -88,6 +88,12 @@ TEST(Views, MeanIsThatOfTheViewsOneByOne) {
       }
 }
 
+TEST(Views, RefuseQuarterTurnsOfWhatIsNotSquare) {
+  const auto views = views_of(config_with(true, true, true), /*square=*/true);
+  const auto same = [](const Tensor& seen) { return seen; };
+  EXPECT_THROW(mean_over_views(views, torch::rand({1, 3, 4, 6}), same), c10::Error);
+}
+
 TEST(Views, ExplanationsToTheReferenceClassTurnWithTheImage) {
   Model model = lively_model({"bad", "good"}, 1);
   torch::manual_seed(4);

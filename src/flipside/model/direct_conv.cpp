@@ -102,9 +102,10 @@ class RowsAtOnce {
 
   /// Output rows `first` to `first` + `count` of an image.
   void convolve(int64_t image, int64_t first, int64_t count) const {
-    const int64_t row = first * s_.panels.stride - s_.padding;  // may lie outside
-    const BFloatBits* in = x_ + image * s_.image() + row * s_.row();
-    if (s_.padding > 0) in = pad(in, row, s_.rows_seen(count));
+    const BFloatBits* const x = x_ + image * s_.image();
+    const BFloatBits* const in =
+        s_.padding > 0 ? padded(x, first * s_.panels.stride - s_.padding, s_.rows_seen(count))
+                       : x + first * s_.row();
     kernels::convolve(s_.rows(count), reinterpret_cast<const Pair*>(in), panels_, sums_);
     if (s_.panels.cols > s_.panels.shared * s_.panels.out) leave_out(count * s_.out_width);
     const int64_t numbers = count * s_.out_row();
@@ -115,14 +116,14 @@ class RowsAtOnce {
   }
 
  private:
-  /// `count` rows of an image, the first one at `from`.
-  const BFloatBits* pad(const BFloatBits* from, int64_t row, int64_t count) const {
+  /// `count` rows of an image from `row` on, which may lie outside, between zeros.
+  const BFloatBits* padded(const BFloatBits* image, int64_t row, int64_t count) const {
     const int64_t margin = s_.padding * s_.panels.channels;
     BFloatBits* to = padded_;
-    for (int64_t i = 0; i < count; ++i, ++row, from += s_.row()) {
+    for (int64_t i = 0; i < count; ++i, ++row) {
       to = std::fill_n(to, margin, BFloatBits{0});
       if (row >= 0 && row < s_.height)
-        to = std::copy_n(from, s_.row(), to);
+        to = std::copy_n(image + row * s_.row(), s_.row(), to);
       else
         to = std::fill_n(to, s_.row(), BFloatBits{0});
       to = std::fill_n(to, margin, BFloatBits{0});
