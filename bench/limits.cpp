@@ -1,4 +1,4 @@
-#include "limits.h"
+#include "tables.h"
 
 #include <fmt/format.h>
 

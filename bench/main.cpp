@@ -1,6 +1,7 @@
 // flipside_bench [Google Benchmark's options]   the benchmarks
-// flipside_bench --limits                       what the machine's convolutions allow, and the
-// share flipside_bench --operators SIZE BATCH float32|bfloat16    where a training step's time goes
+// flipside_bench --limits                       what the machine allows, and the share reached
+// flipside_bench --operators SIZE BATCH float32|bfloat16    where a training step's time goes
+// flipside_bench --memory SIZE                  memory and page faults over many steps and images
 
 #include <benchmark/benchmark.h>
 
@@ -8,7 +9,7 @@
 #include <string>
 
 #include "flipside/core/device.h"
-#include "limits.h"
+#include "tables.h"
 
 int main(int argc, char** argv) {
   flipside::configure_runtime();

@@ -2,8 +2,8 @@
 
 #include "flipside/core/device.h"
 #include "flipside/explain/explainer.h"
-#include "limits.h"
 #include "subjects.h"
+#include "tables.h"
 
 namespace flipside {
 namespace {

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rooms=(core config data model attack train explain eval report serve cli)
+rooms=(core config data model attack train explain eval report cli)
 declare -A rank
 for i in "${!rooms[@]}"; do rank[${rooms[$i]}]=$i; done
 
