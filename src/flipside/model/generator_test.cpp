@@ -106,7 +106,7 @@ TEST(Generator, GradientsAreRight) {
 TEST(Generator, TargetsCountAsMuchWhereNoGradientIsAsked) {
   NormAct norm(16, kSlope, /*num_classes=*/3);
   torch::manual_seed(2);
-  for (auto& parameter : norm->parameters()) parameter.data().normal_();
+  for (auto& parameter : norm->parameters()) parameter.set_data(torch::randn_like(parameter));
   const Tensor x = torch::randn({4, 16, 6, 5}).contiguous(kChannelsLast);
   const Tensor targets = torch::tensor(std::vector<int64_t>{2, 0, 1, 2});
   const Tensor with_gradient = norm(x, targets);
