@@ -20,7 +20,7 @@ namespace {
 // wait for the last, two what comes from the right, and one what meets it from the left.
 constexpr int64_t kSide = 16;
 static_assert(kPanel == kSide);
-constexpr int kSums = 4, kRight = 4, kLeft = 6, kRegisters = 7;
+constexpr int kSums = 4, kRight = 4, kLeft = 6;
 constexpr int64_t kDeepest = 128;  // of the pairs that are turned at once
 
 // As the intrinsics, which take no constants of templates, and let the compiler move what is
@@ -244,25 +244,17 @@ void multiply_depth(const Shape& shape, const LeftOf<Pair>& left, const RightOf<
     for_parts(shape.rows, [&](int64_t begin, int64_t rows, int64_t blocks) {
       const TileSizes sizes(rows, depth);
       const Part part{rows, depth, depths};
-      for (int64_t point = 0; point < points.count; ++point) {
-        const LeftOf<Pair> of_rows{
-            left.data + point * points.left + begin * left.row + deep * left.depth, left.row,
-            left.depth};
-        const RightOf<Pair> of_cols{right.data + point * points.right + deep * right.depth,
-                                    right.panel, right.depth};
-        const Sum of_sums{sum.data + point * points.sum + begin * sum.row, sum.row};
-        if (!turns) {
-          multiply_blocks(part, {}, {blocks, rows * left.row, rows * sum.row}, shape.cols, of_rows,
-                          of_cols, of_sums, adds || deep > 0);
-          continue;
+      const int64_t at_once = turns ? 1 : blocks;  // turned rows have room for one block
+      for (int64_t point = 0; point < points.count; ++point)
+        for (int64_t row = begin; row < begin + rows * blocks; row += rows * at_once) {
+          LeftOf<Pair> of_rows = left;
+          of_rows.data += point * points.left + row * left.row + deep * left.depth;
+          if (turns) of_rows = turned(of_rows, rows, depth * depths, rows_of_left);
+          multiply_blocks(
+              part, {}, {at_once, rows * left.row, rows * sum.row}, shape.cols, of_rows,
+              {right.data + point * points.right + deep * right.depth, right.panel, right.depth},
+              {sum.data + point * points.sum + row * sum.row, sum.row}, adds || deep > 0);
         }
-        for (int64_t block = 0; block < blocks; ++block)
-          multiply_blocks(part, {}, {}, shape.cols,
-                          turned({of_rows.data + block * rows * left.row, left.row, left.depth},
-                                 rows, depth * depths, rows_of_left),
-                          of_cols, {of_sums.data + block * rows * sum.row, sum.row},
-                          adds || deep > 0);
-      }
     });
   });
 }

@@ -82,8 +82,7 @@ bool needs_gradient(at::ArrayRef<Tensor> inputs) {
 Tensor convolve(Conv& layer, const Tensor& x) {
   const auto& options = layer->options;
   const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
-  const at::ScalarType asked = activation_type_for(x);
-  const Tensor in = x.scalar_type() == asked ? x : x.to(asked);
+  const Tensor in = x.to(activation_type_for(x));
   const bool keeps = layer->is_frozen();
   if (!layer->bias.defined() && prefers_winograd(in, layer->weight, keeps)) {
     const Tensor kept = keeps ? layer->kept_weights(in.scalar_type()) : Tensor();
@@ -139,8 +138,8 @@ Tensor NormActImpl::forward(const Tensor& x, const Tensor& target) {
 /// (xhat gain + bias)(1 + a) + b, multiplied out.
 std::pair<Tensor, Tensor> NormActImpl::modulated(const Tensor& target) {
   const Tensor& weight = film_->weight;
-  const bool plain = target.is_cpu() && weight.is_cpu() && weight.is_contiguous() &&
-                     weight.scalar_type() == at::kFloat;
+  const bool plain = takes_fused_nodes(target.device()) && takes_fused_nodes(weight.device()) &&
+                     weight.is_contiguous() && weight.scalar_type() == at::kFloat;
   if (!plain || needs_gradient({gain_, bias_, weight})) {
     const auto film = film_(target).chunk(2, /*dim=*/1);
     const Tensor scale = film[0] + 1;

@@ -2,8 +2,6 @@
 #include <ATen/record_function.h>
 
 #include <algorithm>
-#include <cstring>
-#include <vector>
 
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
@@ -83,7 +81,9 @@ struct ConvSizes {
   }
 };
 
-const BFloatBits* bits_of(const Tensor& tensor) { return numbers_of<BFloatBits>(tensor); }
+Pair* pairs_of(const Tensor& tensor) {
+  return reinterpret_cast<Pair*>(numbers_of<BFloatBits>(tensor));
+}
 
 /// What a thread convolves at once, and its memory.
 class RowsAtOnce {
@@ -91,8 +91,8 @@ class RowsAtOnce {
   RowsAtOnce(const ConvSizes& s, const Tensor& x, const Tensor& panels, const Tensor& bias,
              const Tensor& y)
       : s_(s),
-        x_(bits_of(x)),
-        panels_(reinterpret_cast<const Pair*>(bits_of(panels))),
+        x_(numbers_of<BFloatBits>(x)),
+        panels_(pairs_of(panels)),
         bias_(bias.defined() ? bias.data_ptr<float>() : nullptr),
         y_(numbers_of<BFloatBits>(y)) {
     const int64_t rows = s.rows_at_once(), sums = rows * s.sums_of_row();
@@ -177,8 +177,7 @@ Tensor direct_weights(const Tensor& weight) {
   const int64_t panels = p.cols / kPanel, depth = p.side * p.depth();
   const Tensor cols = rows.view({panels, kPanel, depth}).transpose(1, 2).contiguous();
   const Tensor packed = at::empty({panels, depth, kPanel}, at::kBFloat16);
-  kernels::to_pairs(cols.data_ptr<float>(), panels * depth, kPanel,
-                    reinterpret_cast<Pair*>(numbers_of<BFloatBits>(packed)));
+  kernels::to_pairs(cols.data_ptr<float>(), panels * depth, kPanel, pairs_of(packed));
   return packed;
 }
 

@@ -3,29 +3,26 @@
 #include "flipside/core/device.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/winograd_kernels.h"
+#include "support/conv_case.h"
 
 namespace flipside::direct_conv_test {
 namespace {
 
-struct Case {
-  int64_t n, channels, out, height, width, side;  // of x and of the kernel
-};
-
 // Rows of whole tiles, of parts of one, and of both; blocks of four, two and one; outputs that fill
 // panels, that leave a part of one empty, and that share one; depths that tiles divide and that
 // leave a rest; more rows than are taken at once; more images than threads, and fewer.
-const Case kCases[] = {{2, 16, 32, 8, 16, 4},   {1, 32, 64, 6, 70, 4}, {1, 24, 48, 40, 40, 3},
-                       {3, 16, 16, 5, 64, 3},   {1, 16, 16, 3, 40, 3}, {2, 96, 112, 8, 8, 3},
-                       {1, 128, 64, 70, 16, 3}, {5, 64, 32, 4, 24, 1}, {2, 8, 80, 9, 7, 1},
-                       {1, 2, 48, 1, 1, 1},     {2, 16, 4, 9, 32, 3},  {1, 16, 1, 5, 48, 3},
-                       {2, 32, 24, 6, 12, 3},   {1, 6, 40, 7, 10, 3},  {1, 22, 8, 6, 6, 3},
-                       {17, 16, 8, 2, 6, 3},    {1, 10, 16, 2, 2, 4},  {4, 48, 2, 3, 16, 1}};
+const ConvCase kCases[] = {{2, 16, 32, 8, 16, 4},   {1, 32, 64, 6, 70, 4}, {1, 24, 48, 40, 40, 3},
+                           {3, 16, 16, 5, 64, 3},   {1, 16, 16, 3, 40, 3}, {2, 96, 112, 8, 8, 3},
+                           {1, 128, 64, 70, 16, 3}, {5, 64, 32, 4, 24, 1}, {2, 8, 80, 9, 7, 1},
+                           {1, 2, 48, 1, 1, 1},     {2, 16, 4, 9, 32, 3},  {1, 16, 1, 5, 48, 3},
+                           {2, 32, 24, 6, 12, 3},   {1, 6, 40, 7, 10, 3},  {1, 22, 8, 6, 6, 3},
+                           {17, 16, 8, 2, 6, 3},    {1, 10, 16, 2, 2, 4},  {4, 48, 2, 3, 16, 1}};
 
 struct Inputs {
   Tensor x, weight, bias;
 };
 
-Inputs make_inputs(const Case& k) {
+Inputs make_inputs(const ConvCase& k) {
   torch::manual_seed(k.channels * 100 + k.width);
   return {torch::randn({k.n, k.channels, k.height, k.width})
               .to(at::kBFloat16)
@@ -40,11 +37,6 @@ Tensor exact(const Inputs& in, const Tensor& bias) {
   const int64_t side = weight.size(2);
   return at::conv2d(in.x.to(at::kDouble), weight, bias.defined() ? bias.to(at::kDouble) : bias,
                     side == 4 ? 2 : 1, (side - 1) / 2);
-}
-
-std::string name_of(const Case& k) {
-  return std::to_string(k.channels) + " to " + std::to_string(k.out) + " channels, " +
-         std::to_string(k.height) + "x" + std::to_string(k.width);
 }
 
 TEST(DirectConv, AgreesWithTheSumInFloat64) {

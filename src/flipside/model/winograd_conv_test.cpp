@@ -5,26 +5,23 @@
 #include "flipside/model/amx_kernels.h"
 #include "flipside/model/blocks.h"
 #include "flipside/model/winograd_kernels.h"
+#include "support/conv_case.h"
 
 namespace flipside::winograd_conv_test {
 namespace {
 
-struct Case {
-  int64_t n, channels, out, height, width, side;  // of x and of the kernel
-};
-
 // Whole tiles and cut ones; single pixels, rows and columns; more tiles than are taken at once, and
 // fewer images than threads; channels that fill vectors of sixteen and that need one of eight.
-const Case kCases[] = {{2, 16, 32, 8, 12, 3}, {3, 32, 16, 5, 7, 3},   {1, 48, 48, 1, 1, 3},
-                       {1, 16, 16, 1, 9, 3},  {2, 96, 80, 6, 3, 3},   {1, 16, 16, 60, 64, 3},
-                       {2, 24, 48, 16, 8, 4}, {3, 8, 16, 10, 14, 4},  {1, 16, 32, 2, 2, 4},
-                       {1, 4, 16, 2, 18, 4},  {1, 24, 64, 64, 56, 4}, {5, 96, 128, 8, 8, 4}};
+const ConvCase kCases[] = {{2, 16, 32, 8, 12, 3}, {3, 32, 16, 5, 7, 3},   {1, 48, 48, 1, 1, 3},
+                           {1, 16, 16, 1, 9, 3},  {2, 96, 80, 6, 3, 3},   {1, 16, 16, 60, 64, 3},
+                           {2, 24, 48, 16, 8, 4}, {3, 8, 16, 10, 14, 4},  {1, 16, 32, 2, 2, 4},
+                           {1, 4, 16, 2, 18, 4},  {1, 24, 64, 64, 56, 4}, {5, 96, 128, 8, 8, 4}};
 
 struct Inputs {
   Tensor x, weight, dy;
 };
 
-Inputs make_inputs(const Case& k, at::ScalarType type = at::kFloat) {
+Inputs make_inputs(const ConvCase& k, at::ScalarType type = at::kFloat) {
   torch::manual_seed(k.channels * 100 + k.width);
   const auto random = [&](at::IntArrayRef sizes) {
     return torch::randn(sizes, at::kDouble).to(type).contiguous(kChannelsLast);
@@ -36,7 +33,7 @@ Inputs make_inputs(const Case& k, at::ScalarType type = at::kFloat) {
 }
 
 /// Images in `type`, and weights in float32.
-Inputs inputs_in(at::ScalarType type, const Case& k) {
+Inputs inputs_in(at::ScalarType type, const ConvCase& k) {
   Inputs in = make_inputs(k);
   return {in.x.detach().to(type).requires_grad_(), in.weight, in.dy.to(type)};
 }
@@ -55,11 +52,6 @@ std::vector<Tensor> gradients(const Inputs& in, const Tensor& y) {
 Inputs in_float64(const Inputs& in) {
   return {in.x.detach().to(at::kDouble).requires_grad_(),
           in.weight.detach().to(at::kDouble).requires_grad_(), in.dy.to(at::kDouble)};
-}
-
-std::string name_of(const Case& k) {
-  return "of " + std::to_string(k.channels) + " channels, " + std::to_string(k.height) + "x" +
-         std::to_string(k.width);
 }
 
 /// Up to what float32 makes of the sums, which grow with the largest of them.
@@ -171,7 +163,7 @@ TEST(WinogradConv, HasSecondDerivatives) {
 
 TEST(WinogradConv, LeavesToLibtorchWhatItDoesNotKnow) {
   for (const auto& k :
-       {Case{2, 3, 16, 8, 8, 3}, Case{2, 16, 24, 8, 8, 3}, Case{2, 2, 16, 8, 8, 4}}) {
+       {ConvCase{2, 3, 16, 8, 8, 3}, ConvCase{2, 16, 24, 8, 8, 3}, ConvCase{2, 2, 16, 8, 8, 4}}) {
     const Inputs in = make_inputs(k);
     EXPECT_TRUE(
         torch::equal(winograd_conv(in.x, in.weight), winograd_conv_composed(in.x, in.weight)));

@@ -58,12 +58,8 @@ class WinogradTiles {
   explicit WinogradTiles(const WinogradSizes& sizes);
 
   // What was read, by element, and sums to be written, which take its place in the input.
-  const Element* input(int64_t point) const {
-    return reinterpret_cast<const Element*>(input_sums(point));
-  }
-  const Element* output_rows(int64_t point) const {
-    return reinterpret_cast<const Element*>(output_sums(point));
-  }
+  const Element* input(int64_t point) const { return elements(input_sums(point)); }
+  const Element* output_rows(int64_t point) const { return elements(output_sums(point)); }
   const Element* output_columns(int64_t point) const { return output_rows(point) + columns_; }
   int64_t input_step() const { return input_step_; }  // from point to point, in elements
   int64_t output_step() const { return output_step_; }
