@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "flipside/core/torch.h"
+#include "flipside/model/blocks.h"
 
 namespace flipside {
 namespace {
@@ -70,7 +71,7 @@ double arithmetic_of(const at::RecordFunction& function) {
   }
   if (is_own_convolution(name)) {
     const Tensor x = inputs[0].toTensor(), weight = inputs[1].toTensor();
-    const int64_t stride = weight.size(2) == 4 ? 2 : 1;
+    const int64_t stride = stride_of(weight.size(2));
     const int parts = inputs.size() == 2 ? 1 : int(inputs[2].toBool()) + int(inputs[3].toBool());
     return convolution_flop(weight, x.size(0),
                             {x.size(0), weight.size(0), x.size(2) / stride, x.size(3) / stride}) *

@@ -20,7 +20,7 @@ constexpr int64_t kFewImages = 20;    // of a class, in training
 constexpr double kImbalance = 3.0;    // most to fewest images of a class
 constexpr double kLargeEffect = 0.8;  // Cohen's d; "large" in Cohen (1988)
 /// "Medium" there, and enough for a note on colour: generators have painted whole images where the
-/// classes differed by .56 (docs/results.md, "Casts of colour").
+/// classes differed by .56 (docs/experiments.md, "Casts of colour").
 constexpr double kMediumEffect = 0.5;
 constexpr size_t kFewForEffect = 5;  // images of a class below which d says nothing
 constexpr double kLongImage = 1.5;   // long to short side

@@ -45,9 +45,11 @@ Tensor ConvImpl::kept_direct_weights() {
   return kept_in(direct_, at::kBFloat16, [&] { return direct_weights(weight); });
 }
 
-Conv make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride, bool bias) {
-  const int64_t padding = (kernel - 1) / 2;
-  return Conv(torch::nn::Conv2dOptions(in, out, kernel).stride(stride).padding(padding).bias(bias));
+Conv make_conv(int64_t in, int64_t out, int64_t kernel, bool bias) {
+  return Conv(torch::nn::Conv2dOptions(in, out, kernel)
+                  .stride(stride_of(kernel))
+                  .padding(padding_of(kernel))
+                  .bias(bias));
 }
 
 ActivationType::ActivationType(at::ScalarType type) : before_(activation_type) {
@@ -80,8 +82,8 @@ bool needs_gradient(at::ArrayRef<Tensor> inputs) {
 }
 
 Tensor convolve(Conv& layer, const Tensor& x) {
-  const auto& options = layer->options;
-  const int64_t padding = ((*options.kernel_size())[0] - 1) / 2;  // as `make_conv` has it
+  const int64_t kernel = layer->weight.size(2), stride = stride_of(kernel);
+  const int64_t padding = padding_of(kernel);
   const Tensor in = x.to(activation_type_for(x));
   const bool keeps = layer->is_frozen();
   if (!layer->bias.defined() && prefers_winograd(in, layer->weight, keeps)) {
@@ -95,11 +97,11 @@ Tensor convolve(Conv& layer, const Tensor& x) {
   if (activation_type == at::kFloat) {
     if (!prefers_onednn(in)) return layer(in);
     return at::mkldnn_convolution(in, layer->weight, layer->bias, {padding, padding},
-                                  *options.stride(), /*dilation=*/{1, 1}, /*groups=*/1);
+                                  {stride, stride}, /*dilation=*/{1, 1}, /*groups=*/1);
   }
   const Tensor weight = layer->weight.to(activation_type);
   const Tensor bias = layer->bias.defined() ? layer->bias.to(activation_type) : Tensor();
-  return at::conv2d(in, weight, bias, *options.stride(), {padding, padding});
+  return at::conv2d(in, weight, bias, stride, padding);
 }
 
 void to_channels_last(torch::nn::Module& module) {
@@ -164,9 +166,8 @@ std::pair<Tensor, Tensor> NormActImpl::modulated(const Tensor& target) {
   return {gain, bias};
 }
 
-ConvBlockImpl::ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride,
-                             int64_t num_classes)
-    : conv_(register_module("conv", make_conv(in, out, kernel, stride))),
+ConvBlockImpl::ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t num_classes)
+    : conv_(register_module("conv", make_conv(in, out, kernel))),
       norm_(register_module("norm", NormAct(out, kSlope, num_classes))) {}
 
 Tensor ConvBlockImpl::forward(const Tensor& x, const Tensor& target) {
@@ -190,8 +191,8 @@ Tensor ResidualBlockImpl::forward(const Tensor& x) {
 EncoderImpl::EncoderImpl(const std::vector<int64_t>& widths, int64_t residual_blocks) {
   levels_.push_back(register_module("stem", ConvBlock(3, widths[0], 3)));
   for (size_t i = 1; i < widths.size(); ++i)
-    levels_.push_back(register_module("down" + std::to_string(i),
-                                      ConvBlock(widths[i - 1], widths[i], 4, /*stride=*/2)));
+    levels_.push_back(
+        register_module("down" + std::to_string(i), ConvBlock(widths[i - 1], widths[i], 4)));
   for (int64_t i = 0; i < residual_blocks; ++i)
     residual_.push_back(
         register_module("residual" + std::to_string(i), ResidualBlock(widths.back())));
@@ -208,20 +209,19 @@ std::vector<Tensor> EncoderImpl::forward(const Tensor& x) {
 
 UpBlockImpl::UpBlockImpl(int64_t in, int64_t out, int64_t num_classes)
     : project_(register_module("project", make_conv(in, out, 1))),
-      merge_(register_module("merge", ConvBlock(2 * out, out, 3, /*stride=*/1, num_classes))) {}
+      merge_(register_module("merge", ConvBlock(2 * out, out, 3, num_classes))) {}
 
 Tensor UpBlockImpl::forward(const Tensor& x, const Tensor& skip, const Tensor& target) {
   return merge_(upsample_concat(convolve(project_, x), skip), target);
 }
 
 DecoderImpl::DecoderImpl(const std::vector<int64_t>& widths, int64_t outputs, int64_t num_classes)
-    : entry_(register_module(
-          "entry", ConvBlock(widths.back(), widths.back(), 3, /*stride=*/1, num_classes))),
+    : entry_(register_module("entry", ConvBlock(widths.back(), widths.back(), 3, num_classes))),
       output_(nullptr) {
   for (size_t i = widths.size() - 1; i-- > 0;)
     levels_.push_back(
         register_module("up" + std::to_string(i), UpBlock(widths[i + 1], widths[i], num_classes)));
-  output_ = register_module("output", make_conv(widths[0], outputs, 3, /*stride=*/1, true));
+  output_ = register_module("output", make_conv(widths[0], outputs, 3, /*bias=*/true));
 }
 
 Tensor DecoderImpl::forward(const std::vector<Tensor>& features, const Tensor& target) {

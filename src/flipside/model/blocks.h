@@ -130,8 +130,10 @@ class ConvImpl : public torch::nn::Conv2dImpl {
 };
 TORCH_MODULE(Conv);
 
-/// A convolution that keeps the size (stride 1, odd kernel) or halves it (kernel 4, stride 2).
-Conv make_conv(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1, bool bias = false);
+/// Kernels of 1x1 and 3x3 keep an image's size, those of 4x4 halve it.
+constexpr int64_t stride_of(int64_t kernel) { return kernel == 4 ? 2 : 1; }
+constexpr int64_t padding_of(int64_t kernel) { return (kernel - 1) / 2; }
+Conv make_conv(int64_t in, int64_t out, int64_t kernel, bool bias = false);
 
 /// While it lives, the networks of this thread convolve in `type` and keep their activations in it:
 /// float32, which is the default, or bfloat16, which takes half of the memory traffic and, on
@@ -208,8 +210,7 @@ TORCH_MODULE(NormAct);
 /// Convolution, normalisation, activation.
 class ConvBlockImpl : public torch::nn::Module {
  public:
-  ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t stride = 1,
-                int64_t num_classes = 0);
+  ConvBlockImpl(int64_t in, int64_t out, int64_t kernel, int64_t num_classes = 0);
   Tensor forward(const Tensor& x, const Tensor& target = {});
   /// The same of images [N,3,H,W] in [0,1], which are normalised first (a kernel of 3x3).
   Tensor of_images(const Tensor& images);

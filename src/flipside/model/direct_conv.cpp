@@ -31,7 +31,7 @@ struct Panels {
       : out(weight.size(0)),
         channels(weight.size(1)),
         side(weight.size(2)),
-        stride(side == 4 ? 2 : 1),
+        stride(stride_of(side)),
         shared(kPanel % out == 0 && stride == 1 ? kPanel / out : 1),
         cols((shared * out + kPanel - 1) / kPanel * kPanel) {}
 
@@ -53,7 +53,7 @@ struct ConvSizes {
         width(x.size(3)),
         out_height(height / panels.stride),
         out_width(width / panels.stride),
-        padding((panels.side - 1) / 2) {}
+        padding(padding_of(panels.side)) {}
 
   int64_t image() const { return height * row(); }
   int64_t row() const { return width * panels.channels; }

@@ -115,7 +115,7 @@ TEST(DirectConv, FrozenLayersInBFloat16AgreeWithTheSum) {
   const ActivationType type(at::kBFloat16);
   for (const auto& k : kCases) {
     const Inputs in = make_inputs(k);
-    Conv layer = make_conv(k.channels, k.out, k.side, k.side == 4 ? 2 : 1, /*bias=*/true);
+    Conv layer = make_conv(k.channels, k.out, k.side, /*bias=*/true);
     layer->weight.set_data(in.weight);
     layer->bias.set_data(in.bias);
     for (auto& parameter : layer->parameters()) parameter.set_requires_grad(false);

@@ -4,14 +4,14 @@ namespace flipside {
 
 DiscriminatorImpl::DiscriminatorImpl(const ModelConfig& config, int64_t num_outputs)
     : stride_(int64_t{1} << (config.discriminator_widths.size() - 1)),
-      stem_(register_module("stem", make_conv(3, config.discriminator_widths[0], 3, /*stride=*/1,
+      stem_(register_module("stem", make_conv(3, config.discriminator_widths[0], 3,
                                               /*bias=*/true))),
       last_(nullptr),
       head_(nullptr) {
   const auto& widths = config.discriminator_widths;
   for (size_t i = 1; i < widths.size(); ++i)
-    levels_.push_back(register_module("down" + std::to_string(i),
-                                      ConvBlock(widths[i - 1], widths[i], 4, /*stride=*/2)));
+    levels_.push_back(
+        register_module("down" + std::to_string(i), ConvBlock(widths[i - 1], widths[i], 4)));
   last_ = register_module("last", ConvBlock(widths.back(), widths.back(), 3));
   head_ = register_module("head", torch::nn::Linear(2 * widths.back(), num_outputs));
   to_channels_last(*this);

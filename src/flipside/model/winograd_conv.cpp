@@ -241,8 +241,7 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
 
 Tensor winograd_conv_composed(const Tensor& x, const Tensor& weight) {
   const Tensor alike = weight.to(x.scalar_type());
-  const int64_t stride = weight.size(2) == 4 ? 2 : 1;
-  return at::conv2d(x, alike, /*bias=*/{}, stride, /*padding=*/1);
+  return at::conv2d(x, alike, /*bias=*/{}, stride_of(weight.size(2)), padding_of(weight.size(2)));
 }
 
 Tensor winograd_conv(const Tensor& x, const Tensor& weight, const Tensor& kept) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flipside/model/blocks.h"
 #include "flipside/model/scratch.h"
 
 namespace flipside {
@@ -136,7 +137,7 @@ WinogradSizes::WinogradSizes(const Tensor& x, const Tensor& weight)
       height(x.size(2)),
       width(x.size(3)),
       out(weight.size(0)),
-      stride(weight.size(2) == 4 ? 2 : 1),
+      stride(stride_of(weight.size(2))),
       taps(stride == 2 ? 2 : 3),
       points(kernels::winograd_points(taps)) {
   out_height = height / stride;

@@ -297,8 +297,12 @@ Json summarise(const std::vector<Json>& evaluations) {
   const auto iou = [](const Json& image) {
     return image["iou"].is_number() ? image["iou"].get<double>() : kUndefined;
   };
+  Json findings = Json::array();
+  for (const Json& evaluation : evaluations)
+    findings.push_back(evaluation.value("findings", Json::array()));
   return {{"seeds", evaluations.size()},
           {"measures", measures},
+          {"findings", findings},
           {"intervals",
            {{"accuracy", share("correct")},
             {"flip_rate", share("flipped")},

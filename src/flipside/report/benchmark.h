@@ -58,7 +58,7 @@ void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& ou
 
 /// Mean, standard deviation (n - 1) and values over seeds of every number in the evaluations of one
 /// method, by its path ("/label_free/iou"); for accuracy, flips and IoU per image a bootstrap
-/// interval over the images, drawn alike for all seeds.
+/// interval over the images, drawn alike for all seeds; and each seed's `findings` (`find_flaws`).
 nlohmann::ordered_json summarise(const std::vector<nlohmann::ordered_json>& evaluations);
 
 }  // namespace flipside

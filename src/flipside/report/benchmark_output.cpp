@@ -1,11 +1,14 @@
 #include "flipside/report/benchmark_output.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
+#include "flipside/core/finding.h"
 #include "flipside/eval/text_table.h"
 #include "flipside/report/plots.h"
 
@@ -87,6 +90,18 @@ std::vector<Row> table_rows(const Json& methods) {
   return rows;
 }
 
+/// "coin, seed 2: masks are worse than ...", a line for every warning; the empty text without any.
+std::string warning_text(const Json& methods) {
+  std::string text;
+  for (const auto& [name, summary] : methods.items())
+    for (size_t i = 0; i < summary["findings"].size(); ++i)
+      for (const Json& finding : summary["findings"][i])
+        if (finding["severity"] == to_string(Finding::Severity::kWarning))
+          text += fmt::format("{}, seed {}: {}\n", name, i + 1, finding["what"].get<std::string>());
+  if (text.empty()) return text;
+  return "\nwarnings (flipside evaluate tells the remedies):\n" + text;
+}
+
 /// The worst case over the bounds, and a deviation to each side where there are more seeds.
 Curve robustness_curve(const std::string& name, const Json& measures, const std::string& measure) {
   std::map<double, const Json*> by_bound;
@@ -120,7 +135,7 @@ std::string benchmark_text(const Json& methods) {
     }
     if (!any) rows.pop_back();
   }
-  return table(rows);
+  return table(rows) + warning_text(methods);
 }
 
 std::string benchmark_curves(const Json& methods, const std::string& measure,

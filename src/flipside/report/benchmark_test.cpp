@@ -163,6 +163,22 @@ TEST(BenchmarkCurves, GoThroughTheMeansWithABandOfOneDeviation) {
   EXPECT_THAT(svg, Not(HasSubstr("never attacked")));
 }
 
+TEST(BenchmarkText, NamesTheSeedThatWentAstray) {
+  const auto finding = [](const char* severity, const char* what) {
+    return Json{{"severity", severity}, {"what", what}, {"remedy", "mend it"}};
+  };
+  Json good = evaluation(0.5, 0.2, {true}), bad = good;
+  good["findings"] = {finding("note", "few images")};
+  bad["findings"] = {finding("warning", "masks are bad"), finding("note", "few images")};
+  const Json methods{{"coin", summarise({good, bad})},
+                     {"older", summarise({evaluation(1, 1, {})})}};
+  EXPECT_EQ(methods["coin"]["findings"][1][0]["remedy"], "mend it");
+  const std::string text = benchmark_text(methods);
+  EXPECT_THAT(text, HasSubstr("\ncoin, seed 2: masks are bad\n"));
+  EXPECT_THAT(text, Not(HasSubstr("few images")));
+  EXPECT_THAT(benchmark_text({{"coin", summarise({good})}}), Not(HasSubstr("warnings")));
+}
+
 TEST(Summarise, OneSeedHasNoDeviation) {
   const Json summary = summarise({evaluation(0.5, 0.2, {true})});
   EXPECT_TRUE(summary["measures"]["/accuracy"]["deviation"].is_null());
