@@ -279,8 +279,9 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
                "target class, and keep it where it then does");
   list.number(
       "edge_radius", e.edge_radius, 0, 64,
-      "fit maps to the image's edges within so many pixels of size, 4 say: masks more exact, "
-      "but less sure to turn the answer by themselves; 0: not");
+      "fit maps to the image's edges within so many pixels of size: masks more exact, though above "
+      "1 (4, say, for images unlike those of the training) less sure to turn the answer by "
+      "themselves; 0: not");
   list.choice("generator_precision", e.generator_precision, precision_names(),
               "of the convolutions that make counterfactuals to show or measure; as precision");
 }

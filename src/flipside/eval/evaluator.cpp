@@ -11,6 +11,7 @@
 #include "flipside/eval/class_maps.h"
 #include "flipside/eval/faithfulness_table.h"
 #include "flipside/eval/model_folder.h"
+#include "flipside/explain/guided_filter.h"
 #include "flipside/explain/uncertainty.h"
 
 namespace flipside {
@@ -142,6 +143,10 @@ class Evaluation {
   void add_flips(const Tensor& labels, const Explanation& explanation);
   void add_masks(const Batch& batch, const Explanation& explanation);
   void add_kept(const Tensor& images);
+  /// The trivial map; it gets what the model's map gets before its threshold.
+  Tensor darkness_of(const Tensor& images) const {
+    return refined(darkness_map(images), images, model_.config.explain.edge_radius);
+  }
   void add_truth(const Batch& batch, const Explanation& explanation, const ExactImages& exact);
 
   bool everything_;
@@ -181,10 +186,8 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
     tuned_ = MaskTrial{with_threshold(rule, model_.thresholds.tuned), MaskMeter()};
   if (!everything_) return;
   faithfulness_.emplace(explainer, judge_);
-  // The trivial map gets the same smoothing, clean-up and way to its threshold.
-  const double darkness =
-      tune_threshold([&](const Tensor& images) { return smooth(darkness_map(images), kSmoothing); },
-                     folder, model_.config.data, options.batch);
+  const double darkness = tune_threshold([&](const Tensor& images) { return darkness_of(images); },
+                                         folder, model_.config.data, options.batch);
   if (!std::isnan(darkness)) darkness_ = MaskTrial{with_threshold(rule, darkness), MaskMeter()};
 }
 
@@ -258,8 +261,7 @@ void Evaluation::add_masks(const Batch& batch, const Explanation& explanation) {
   label_free_.add(explainer_.on_common_scale(saliency, batch.labels.index_select(0, rows)), truth);
   if (everything_) true_masks_.add(truth, truth, truth);
   if (tuned_) tuned_->add(saliency, truth);
-  if (darkness_)
-    darkness_->add(smooth(darkness_map(batch.images.index_select(0, rows)), kSmoothing), truth);
+  if (darkness_) darkness_->add(darkness_of(batch.images.index_select(0, rows)), truth);
   curve_.add(saliency, truth);
 }
 

@@ -7,6 +7,7 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
 #include "flipside/eval/model_folder.h"
+#include "flipside/explain/guided_filter.h"
 #include "support/noise_data.h"
 #include "support/result_files.h"
 #include "support/small_model.h"
@@ -49,7 +50,7 @@ TEST_F(ThresholdsTest, CastsAreLeftOutWhereMostCounterfactualsHaveThem) {
       if (record.label == model.reference_class) continue;
       const Tensor image = read(record.image);
       const Tensor changed = explainer.explain(image, class_number(1)).counterfactual;
-      pooled.push_back(smooth(saliency_map(image, changed, made.is_cast), kSmoothing));
+      pooled.push_back(refined(saliency_map(image, changed, made.is_cast), image, 1));
     }
     const Tensor values = torch::cat(pooled).flatten();
     EXPECT_NEAR(thresholds.label_free,

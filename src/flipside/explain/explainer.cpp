@@ -147,8 +147,7 @@ Explanation Explainer::infer(const Tensor& images, const Tensor& targets, Effort
 Tensor Explainer::map_of(const Tensor& images, const Tensor& counterfactuals,
                          bool without_cast) const {
   const Tensor change = saliency_map(images, counterfactuals, without_cast);
-  return follow_edges(smooth(to_cpu(change), kSmoothing), images,
-                      model_.config.explain.edge_radius);
+  return refined(to_cpu(change), images, model_.config.explain.edge_radius);
 }
 
 Explainer::Outcome Explainer::outcome_of(const Tensor& x, const Tensor& counterfactual) const {

@@ -33,6 +33,7 @@ TEST(Explainer, SaysWhatTheNetworksSay) {
   torch::NoGradGuard no_grad;
   Model model = lively_model({"bad", "good"}, 1);
   model.thresholds.label_free = 0.2;
+  model.config.explain.edge_radius = 0;
   const Explainer explainer(model);
   const Tensor images = random_images(8);
   const Explanation e = explainer.explain(images);
@@ -56,12 +57,17 @@ TEST(Explainer, SaysWhatTheNetworksSay) {
 TEST(Explainer, FitsTheMapAndNothingElseToEdgesWhereAsked) {
   Model model = lively_model({"bad", "good"}, 1);
   const Tensor images = random_images(4);
+  const Explanation by_default = Explainer(model).explain(images);
+  model.config.explain.edge_radius = 0;
   const Explanation plain = Explainer(model).explain(images);
   model.config.explain.edge_radius = 3;
   const Explanation fitted = Explainer(model).explain(images);
   EXPECT_TRUE(torch::equal(fitted.counterfactual, plain.counterfactual));
   EXPECT_TRUE(torch::equal(fitted.probs, plain.probs));
-  EXPECT_TRUE(torch::equal(fitted.saliency, follow_edges(plain.saliency, images, 3)));
+  const Tensor change = saliency_map(images, plain.counterfactual);
+  EXPECT_TRUE(torch::equal(plain.saliency, smooth(change, kSmoothing)));
+  EXPECT_TRUE(torch::equal(fitted.saliency, refined(change, images, 3)));
+  EXPECT_TRUE(torch::equal(by_default.saliency, refined(change, images, 1)));
   EXPECT_FALSE(torch::allclose(fitted.saliency, plain.saliency, 0, 0.01));
 }
 
@@ -109,6 +115,7 @@ TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
   const Tensor images = random_images(count);
   Model once = lively_model({"bad", "good"}, 1);
   once.thresholds.label_free = 0.25;
+  once.config.explain.edge_radius = 0;  // noise is all edges
   once.thresholds.by_class = {0.2, kUndefined};
   move_border(once, images, 0.2);
   Model twice = once;
@@ -160,7 +167,7 @@ TEST(Explainer, LeavesCastsOutOfTheMapsOfAModelThatHasThem) {
   const Explanation without = Explainer(model).explain(images);
   EXPECT_TRUE(torch::equal(without.counterfactual, with.counterfactual));
   const auto map = [&](bool without_cast) {
-    return smooth(saliency_map(images, with.counterfactual, without_cast), kSmoothing);
+    return refined(saliency_map(images, with.counterfactual, without_cast), images, 1);
   };
   EXPECT_TRUE(torch::allclose(with.saliency, map(false), 0, 1e-6));
   EXPECT_TRUE(torch::allclose(without.saliency, map(true), 0, 1e-6));

@@ -28,4 +28,8 @@ GuidedFit guided_fit(const Tensor& guide, const Tensor& map, int64_t radius, dou
 /// back on the CPU. Radius 0: the map as it is. (Ours; docs/equations.md, "Masks".)
 Tensor follow_edges(const Tensor& map, const Tensor& images, int64_t radius);
 
+/// A raw map as it meets its threshold: smoothed by `kSmoothing`, or by a little less and then
+/// fitted to the images' edges within `radius` pixels, which smooths it as well. Shapes as above.
+Tensor refined(const Tensor& map, const Tensor& images, int64_t radius);
+
 }  // namespace flipside

@@ -84,6 +84,15 @@ TEST(FollowEdges, CutsAMapBackToTheEdgeOfTheImage) {
   EXPECT_TRUE(torch::equal(follow_edges(bar.map, bar.image, 0), bar.map));
 }
 
+TEST(Refined, IsSmoothedAndThenFitted) {
+  torch::manual_seed(7);
+  const Bar bar;
+  const Tensor map = torch::rand({1, 1, 24, 24});
+  EXPECT_TRUE(
+      torch::equal(refined(map, bar.image, 2), follow_edges(smooth(map, 0.5), bar.image, 2)));
+  EXPECT_TRUE(torch::equal(refined(map, bar.image, 0), smooth(map, kSmoothing)));
+}
+
 TEST(FollowEdges, StaysInRange) {
   torch::manual_seed(6);
   const Tensor images = torch::rand({2, 3, 16, 16});

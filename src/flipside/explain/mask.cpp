@@ -35,20 +35,31 @@ std::vector<float> gaussian_weights(double sigma) {
   return weights;
 }
 
-/// Weighted sums along one axis of a map: `count` lines whose pixels lie `step` apart and whose
-/// first ones lie `line_step` apart.
-void blur_lines(const float* from, float* to, int64_t count, int64_t line_step, int64_t length,
-                int64_t step, const std::vector<float>& weights) {
+/// The sum of `weights[k]` times the `length` values from `values_at(k)` on, over all k.
+template <class ValuesAt>
+void weighted_sum(const std::vector<float>& weights, const ValuesAt& values_at, int64_t length,
+                  float* to) {
+  std::fill_n(to, length, 0.0f);
+  for (size_t k = 0; k < weights.size(); ++k) {
+    const float* from = values_at(static_cast<int64_t>(k));
+    for (int64_t i = 0; i < length; ++i) to[i] += weights[k] * from[i];
+  }
+}
+
+/// One map, along its columns and then along its rows.
+void blur(const float* from, float* to, int64_t height, int64_t width,
+          const std::vector<float>& weights) {
   const auto radius = static_cast<int64_t>(weights.size() / 2);
-  std::vector<float> line(length + 2 * radius);
-  for (int64_t i = 0; i < count; ++i, from += line_step, to += line_step) {
-    for (int64_t p = -radius; p < length + radius; ++p)
-      line[p + radius] = from[mirrored(p, length) * step];
-    for (int64_t p = 0; p < length; ++p) {
-      float sum = 0;
-      for (size_t k = 0; k < weights.size(); ++k) sum += weights[k] * line[p + k];
-      to[p * step] = sum;
+  std::vector<float> line(width + 2 * radius);
+  for (int64_t y = 0; y < height; ++y) {
+    const auto row = [&](int64_t k) { return from + mirrored(y + k - radius, height) * width; };
+    weighted_sum(weights, row, width, line.data() + radius);
+    for (int64_t i = 1; i <= radius; ++i) {
+      line[radius - i] = line[radius + mirrored(-i, width)];
+      line[radius + width - 1 + i] = line[radius + mirrored(width - 1 + i, width)];
     }
+    weighted_sum(
+        weights, [&](int64_t k) { return line.data() + k; }, width, to + y * width);
   }
 }
 
@@ -84,15 +95,11 @@ Tensor saliency_map(const Tensor& image, const Tensor& counterfactual, bool with
 Tensor smooth(const Tensor& saliency, double sigma) {
   check_maps(saliency, "smooth: saliency");
   if (sigma <= 0) return saliency;
-  const Tensor input = contiguous_floats(saliency);
-  Tensor rows = torch::empty_like(input), output = torch::empty_like(input);
+  const Tensor input = contiguous_floats(saliency), output = torch::empty_like(input);
   const auto weights = gaussian_weights(sigma);
   const int64_t height = input.size(2), width = input.size(3);
-  blur_lines(input.data_ptr<float>(), rows.data_ptr<float>(), input.size(0) * height, width, width,
-             /*step=*/1, weights);
   for (int64_t n = 0; n < input.size(0); ++n)
-    blur_lines(rows[n].data_ptr<float>(), output[n].data_ptr<float>(), width, /*line_step=*/1,
-               height, width, weights);
+    blur(input[n].data_ptr<float>(), output[n].data_ptr<float>(), height, width, weights);
   return output;
 }
 
