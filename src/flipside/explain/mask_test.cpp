@@ -215,6 +215,57 @@ TEST(EnlargeByEdges, OnlyResizesWhereNothingFinerIsToBeSeen) {
             1e-6);
 }
 
+cv::Mat wall(cv::Size size) { return {size, CV_8UC3, cv::Scalar(180, 170, 160)}; }
+
+/// What the line leaves of itself in a mended wall: the mean distance to the wall in gray levels.
+double remains_of(const Line& line, const cv::Mat& mended) {
+  cv::Mat apart;
+  cv::absdiff(mended, wall(mended.size()), apart);
+  return cv::sum(cv::mean(apart, line.truth))[0] / 3;
+}
+
+TEST(EnlargeChange, MendsADefectWithItsRims) {
+  const Line line;
+  const cv::Mat change = wall(line.seen.size()) - line.seen;
+  const double bilinear = remains_of(line, line.original + enlarged(change, line.original.size()));
+  const double ours =
+      remains_of(line, enlarge_change(line.original, line.seen, wall(line.seen.size())));
+  EXPECT_GT(bilinear, 20);
+  EXPECT_LT(ours, bilinear / 4);
+}
+
+// By libtorch's interpolation in place of OpenCV's.
+TEST(EnlargeChange, TakesTheFittedShareOfTheDetail) {
+  torch::manual_seed(9);
+  const Line line;
+  const cv::Mat changed = to_image(torch::rand({3, 24, 24}));
+  const auto channels = [](const cv::Mat& image) { return to_tensor(image).unsqueeze(1); };
+  const auto enlarged = [](const Tensor& map) {
+    return at::upsample_bilinear2d(map.to(torch::kFloat32), {96, 96}, /*align_corners=*/false);
+  };
+  const Tensor original = channels(line.original), seen = channels(line.seen);
+  const Tensor change = channels(changed) - seen;
+  const Tensor share = guided_fit(seen, change, 1, kFlat).a.clamp(-1, 0);
+  ASSERT_LT(share.min().item<double>(), -0.9);
+  const Tensor expected =
+      original + enlarged(change) + enlarged(share) * (original - enlarged(seen));
+  const Tensor ours = channels(enlarge_change(line.original, line.seen, changed));
+  EXPECT_TRUE(torch::allclose(ours, expected.clamp(0, 1), 0, 1.01 / 255));
+}
+
+TEST(EnlargeChange, LeavesAloneWhatDidNotChangeAndSizesThatAreNotLarger) {
+  const Line line;
+  const auto differs = [](const cv::Mat& a, const cv::Mat& b) {
+    return cv::norm(a, b, cv::NORM_INF);
+  };
+  EXPECT_EQ(differs(enlarge_change(line.original, line.seen, line.seen), line.original), 0);
+  const cv::Mat mended = wall(line.seen.size()), small(12, 16, CV_8UC3, cv::Scalar(90, 90, 90));
+  EXPECT_EQ(differs(enlarge_change(line.seen, line.seen, mended), mended), 0);
+  cv::Mat expected;
+  cv::resize(mended - line.seen, expected, small.size(), 0, 0, cv::INTER_LINEAR);
+  EXPECT_LE(differs(enlarge_change(small, line.seen, mended), small + expected), 1);
+}
+
 /// Otsu by definition: every edge, both groups from the values themselves.
 double brute_otsu_variance(const std::vector<float>& values, double edge) {
   double n0 = 0, n1 = 0, s0 = 0, s1 = 0;

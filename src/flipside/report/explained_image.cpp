@@ -15,17 +15,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-/// original + what turned `seen` into `changed`, both at the networks' resolution. The change's two
-/// signs are enlarged as 8-bit images, which takes a quarter of the memory that floats would.
-cv::Mat add_change(const cv::Mat& original, const cv::Mat& seen, const cv::Mat& changed) {
-  cv::Mat result, change;
-  cv::subtract(changed, seen, change);  // saturates: what was gained
-  cv::add(original, enlarged(change, original.size()), result);
-  cv::subtract(seen, changed, change);
-  cv::subtract(result, enlarged(change, original.size()), result);
-  return result;
-}
-
 /// Everything about the mask; `class_of` names the class of a bounding box.
 void add_mask(ExplainedImage& drawn, const cv::Mat& original, cv::Mat mask,
               const std::function<int64_t(const Box&)>& class_of) {
@@ -80,7 +69,7 @@ ExplainedImage draw_explanation(const Explainer& explainer, const Explanation& e
   drawn.worst_window = cv::Rect({0, 0}, original.size());
   const cv::Mat seen = to_image(network_input(explainer, original));
   const cv::Mat map = enlarge_by_edges(to_float_map(explanation.saliency[row]), seen, original);
-  drawn.counterfactual = add_change(original, seen, to_image(explanation.counterfactual[row]));
+  drawn.counterfactual = enlarge_change(original, seen, to_image(explanation.counterfactual[row]));
   drawn.heatmap = heatmap(map);
   const auto predicted = explanation.predicted[row].item<int64_t>();
   cv::Mat mask = predicted != explainer.model().reference_class
@@ -104,7 +93,7 @@ ExplainedImage draw_explanation(const WindowedExplanation& explanation, int64_t 
   drawn.worst_window = cv::Rect(corner, cv::Point(rounded_down(worst.br().x / scale_x + 0.5),
                                                   rounded_down(worst.br().y / scale_y + 0.5))) &
                        cv::Rect({0, 0}, original.size());
-  drawn.counterfactual = add_change(original, explanation.seen, explanation.counterfactual);
+  drawn.counterfactual = enlarge_change(original, explanation.seen, explanation.counterfactual);
   const auto map = [&](const cv::Mat& of_windows) {
     return enlarge_by_edges(of_windows, explanation.seen, original);
   };
