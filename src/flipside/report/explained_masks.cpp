@@ -9,6 +9,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
+#include "flipside/eval/class_maps.h"
 #include "flipside/eval/meters.h"
 #include "flipside/explain/measure.h"
 #include "flipside/explain/tiling.h"
@@ -17,13 +18,28 @@
 namespace flipside {
 namespace {
 
-ExplainedImage explained(const Explainer& explainer, const cv::Mat& image) {
+/// How many counterfactuals are taken for their target class.
+struct TurnCount {
+  int64_t images = 0, made = 0, written = 0;
+};
+
+/// What `explain` would write of an image; its counterfactual is counted where it is seen whole.
+ExplainedImage explained(const Explainer& explainer, const cv::Mat& image, TurnCount& turns) {
   const Model& model = explainer.model();
   if (const auto scale = window_scale(model, image.size(), {}))
     return draw_explanation(explain_in_windows(explainer, image, *scale), model.reference_class,
                             image);
   const Tensor input = network_input(explainer, image).unsqueeze(0);
-  return draw_explanation(explainer, explainer.explain(input, {}, Effort::kNoDoubt), 0, image);
+  const Explanation explanation = explainer.explain(input, {}, Effort::kNoDoubt);
+  ExplainedImage drawn = draw_explanation(explainer, explanation, 0, image);
+  const Tensor seen_anew = network_input(explainer, drawn.counterfactual).unsqueeze(0);
+  const auto is_target = [&](const Tensor& probs) {
+    return torch::equal(probs.argmax(/*dim=*/1), explanation.target);
+  };
+  ++turns.images;
+  turns.made += is_target(explanation.counterfactual_probs);
+  turns.written += is_target(real_class_probs(model, seen_anew));
+  return drawn;
 }
 
 /// Area over length of all regions; 0 for none.
@@ -69,12 +85,13 @@ ExplainedMaskScores score_explained_masks(const Explainer& explainer, const Imag
                                           Split split) {
   const auto records = masked_defects(folder, split);
   MaskMeter meter;
+  TurnCount turns;
   std::vector<double> widths;
   Progress progress("original size", static_cast<int64_t>(records.size()), "img");
   for (const auto& record : records) {
     const cv::Mat image = read_image(record.image);
     const cv::Mat truth = read_mask(record.mask, image.size());
-    const ExplainedImage drawn = explained(explainer, image);
+    const ExplainedImage drawn = explained(explainer, image, turns);
     meter.add(mask_to_tensor(drawn.mask).unsqueeze(0), mask_to_tensor(truth).unsqueeze(0));
     const double width = width_of(regions_of(drawn.defects));
     const double true_width = width_of(measure_regions(truth));
@@ -83,9 +100,12 @@ ExplainedMaskScores score_explained_masks(const Explainer& explainer, const Imag
   }
   progress.finish();
   std::sort(widths.begin(), widths.end());
-  return {meter.images(),       meter.iou(),    meter.mean_iou(),      meter.f1(),
-          meter.precision(),    meter.recall(), quantile(widths, 0.5), quantile(widths, .25),
-          quantile(widths, .75)};
+  const auto share = [&](int64_t count) {
+    return static_cast<double>(count) / static_cast<double>(turns.images);
+  };
+  return {meter.images(),        meter.iou(),       meter.mean_iou(),      meter.f1(),
+          meter.precision(),     meter.recall(),    quantile(widths, 0.5), quantile(widths, .25),
+          quantile(widths, .75), share(turns.made), share(turns.written)};
 }
 
 std::string to_text(const ExplainedMaskScores& s) {
@@ -97,6 +117,12 @@ std::string to_text(const ExplainedMaskScores& s) {
     text +=
         fmt::format("  {:.2f} times as wide as the true masks (half of them {:.2f} to {:.2f})\n",
                     s.width, s.width_low, s.width_high);
+  if (!std::isnan(s.turned))
+    text += fmt::format(
+        "  counterfactuals taken for their target class: {:.3f} as the networks made them, {:.3f} "
+        "as "
+        "written\n",
+        s.turned, s.turned_as_written);
   return text;
 }
 
@@ -104,11 +130,16 @@ std::string to_json(const ExplainedMaskScores& s) {
   const auto number = [](double value) {
     return std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
   };
-  return nlohmann::ordered_json{
-      {"images", s.images},       {"iou", s.iou},
-      {"mean_iou", s.mean_iou},   {"f1", s.f1},
-      {"precision", s.precision}, {"recall", s.recall},
-      {"width", number(s.width)}, {"width_quartiles", {number(s.width_low), number(s.width_high)}}}
+  return nlohmann::ordered_json{{"images", s.images},
+                                {"iou", s.iou},
+                                {"mean_iou", s.mean_iou},
+                                {"f1", s.f1},
+                                {"precision", s.precision},
+                                {"recall", s.recall},
+                                {"width", number(s.width)},
+                                {"width_quartiles", {number(s.width_low), number(s.width_high)}},
+                                {"turned", number(s.turned)},
+                                {"turned_as_written", number(s.turned_as_written)}}
       .dump();
 }
 

@@ -7,7 +7,8 @@
 
 namespace flipside {
 
-/// How the masks that `explain` writes fit the true ones, at the size of the photographs.
+/// How the masks that `explain` writes fit the true ones, at the size of the photographs, and what
+/// its counterfactuals are taken for there.
 struct ExplainedMaskScores {
   int64_t images = 0;                                               ///< defects with a mask
   double iou = 0, mean_iou = 0, f1 = 0, precision = 0, recall = 0;  ///< as in `MaskMeter`
@@ -15,6 +16,9 @@ struct ExplainedMaskScores {
   /// centre lines: the median over the images where both masks show something, and the quartiles
   /// about it. NaN where there is no such image.
   double width = 0, width_low = 0, width_high = 0;
+  /// Shares of the images not explained in windows (NaN where all are) whose counterfactual the
+  /// model takes for its target class: as the networks made it, and as it is written, seen anew.
+  double turned = 0, turned_as_written = 0;
 };
 
 /// Explains each defect of the split that has a mask as `explain` does with its defaults: by the

@@ -10,6 +10,7 @@
 #include "flipside/data/image_io.h"
 #include "flipside/explain/measure.h"
 #include "flipside/report/explain_files.h"
+#include "flipside/report/explained_image.h"
 #include "support/result_files.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
@@ -85,6 +86,28 @@ TEST_F(ExplainedMasksTest, AreThoseThatExplainWrites) {
   EXPECT_DOUBLE_EQ(scores.width_high, widths[2]);
   const auto json = nlohmann::json::parse(to_json(scores));
   EXPECT_EQ(json["width_quartiles"], (nlohmann::json{scores.width_low, scores.width_high}));
+}
+
+TEST_F(ExplainedMasksTest, CounterfactualsAreSeenAnewAsTheyAreWritten) {
+  const Explainer explainer(model_);
+  const fs::path out = data_ / "out";
+  explain_files(explainer, list_images({data_ / "test/crack"}, out), out, {});
+  double made = 0, written = 0;
+  for (const auto& line : read_json_lines(out / "results.jsonl")) {
+    const std::string name = fs::path(line["image"].get<std::string>()).stem();
+    if (name != "0" && name != "1") continue;  // in windows, and without a mask
+    const cv::Mat picture = read_image(out / (name + ".counterfactual.png"));
+    const Explanation anew = explainer.explain(network_input(explainer, picture).unsqueeze(0));
+    const std::string target = line["target"].get<std::string>();
+    made += line["counterfactual_predicted"] == target;
+    written += model_.class_names[anew.predicted.item<int64_t>()] == target;
+  }
+  const ExplainedMaskScores scores = score_explained_masks(explainer, scan(), Split::kTest);
+  EXPECT_EQ(scores.turned, made / 2);
+  EXPECT_EQ(scores.turned_as_written, written / 2);
+  const auto json = nlohmann::json::parse(to_json(scores));
+  EXPECT_EQ(json["turned_as_written"], written / 2);
+  EXPECT_NE(to_text(scores).find("as written"), std::string::npos);
 }
 
 TEST_F(ExplainedMasksTest, NeedMasksAndPhotographs) {
