@@ -108,7 +108,8 @@ void add_evaluate_command(CLI::App& app) {
       ->check(CLI::Range(1, 1024))
       ->type_name("");
   command->add_flag("--original-size", arguments->original_size,
-                    "measure the masks that explain writes too, at the photographs' own size");
+                    "measure the masks and counterfactuals that explain writes too, at the "
+                    "photographs' own size");
   command->add_flag("--uncertainty", arguments->uncertainty,
                     "measure the scores of doubt: wrong answers, attacked and strange images");
   command
