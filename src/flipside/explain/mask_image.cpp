@@ -67,11 +67,12 @@ cv::Mat enlarge_by_edges(const cv::Mat& map, const cv::Mat& seen, const cv::Mat&
 
 cv::Mat enlarge_change(const cv::Mat& original, const cv::Mat& seen, const cv::Mat& changed) {
   TORCH_CHECK(seen.size() == changed.size(), "both must be of the networks' size");
+  const bool has_detail = is_finer(original, seen);
   std::vector<cv::Mat> channels(3);
   for (int c = 0; c < 3; ++c) {
     const cv::Mat before = channel_of(seen, c), change = channel_of(changed, c) - before;
     cv::Mat result = channel_of(original, c);
-    if (is_finer(original, seen)) {
+    if (has_detail) {
       const cv::Mat share = as_map(fit_to(before, change).a.clamp(-1, 0));
       cv::Mat detail = result - enlarged(before, original.size());
       cv::multiply(detail, enlarged(share, original.size()), detail);

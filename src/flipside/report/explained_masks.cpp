@@ -119,27 +119,23 @@ std::string to_text(const ExplainedMaskScores& s) {
                     s.width, s.width_low, s.width_high);
   if (!std::isnan(s.turned))
     text += fmt::format(
-        "  counterfactuals taken for their target class: {:.3f} as the networks made them, {:.3f} "
-        "as "
-        "written\n",
+        "  counterfactuals taken for their target class: {:.3f} as the networks made them, "
+        "{:.3f} as written\n",
         s.turned, s.turned_as_written);
   return text;
 }
 
 std::string to_json(const ExplainedMaskScores& s) {
-  const auto number = [](double value) {
-    return std::isnan(value) ? nlohmann::ordered_json() : nlohmann::ordered_json(value);
-  };
-  return nlohmann::ordered_json{{"images", s.images},
+  return nlohmann::ordered_json{{"images", s.images},  // NaN becomes null
                                 {"iou", s.iou},
                                 {"mean_iou", s.mean_iou},
                                 {"f1", s.f1},
                                 {"precision", s.precision},
                                 {"recall", s.recall},
-                                {"width", number(s.width)},
-                                {"width_quartiles", {number(s.width_low), number(s.width_high)}},
-                                {"turned", number(s.turned)},
-                                {"turned_as_written", number(s.turned_as_written)}}
+                                {"width", s.width},
+                                {"width_quartiles", {s.width_low, s.width_high}},
+                                {"turned", s.turned},
+                                {"turned_as_written", s.turned_as_written}}
       .dump();
 }
 
