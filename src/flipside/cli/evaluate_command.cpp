@@ -77,7 +77,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
   options.progress = "evaluate";
   std::optional<ExplainedMaskScores> original;  // first, since a folder may not have what it takes
   if (arguments.original_size)
-    original = score_explained_masks(Explainer(model), folder, arguments.split);
+    original = score_explained_masks(Explainer(model), folder, arguments.split, options.judge);
   const Results results = evaluate(model, folder, options);
   Answer answer{to_text(results), nlohmann::ordered_json::parse(to_json(results))};
   if (original) answer.add("original_size", *original);

@@ -14,7 +14,7 @@ namespace flipside {
 namespace {
 
 // What is tried for every method alike.
-constexpr double kSmoothings[] = {0, 0.6, 1.5, 3};  // pixels
+constexpr double kSmoothings[] = {0, 0.5, 1.5, 3};  // pixels
 constexpr int64_t kEdgeRadii[] = {0, 1, 4};         // pixels; 0: without
 constexpr double kMinAreas[] = {0, 0.0015, 0.006};  // shares of the image
 constexpr double kFactors[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3};

@@ -24,15 +24,7 @@ void check_folder(const ImageFolder& folder, const Model& model, Split split) {
          folder.root.string(), to_string(split));
 }
 
-void check_judge(const Model& judge, const Model& model, const ImageFolder& folder) {
-  if (judge.config.model.kind != ModelKind::kClassifier)
-    fail(ErrorCode::kArgument, "judge: must be a classifier; train one with --model classifier");
-  if (judge.class_names != model.class_names)
-    fail(ErrorCode::kArgument, "judge: knows the classes {}, the model {}; both need the same data",
-         fmt::join(judge.class_names, ", "), fmt::join(model.class_names, ", "));
-  if (judge.config.data.size != model.config.data.size)
-    fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
-         judge.config.data.size, model.config.data.size, model.config.data.size);
+void warn_of_other_split(const Model& judge, const Model& model, const ImageFolder& folder) {
   const auto split_of = [](const DataConfig& d) {
     return std::tuple(d.split_seed, d.val_fraction, d.test_fraction);
   };
@@ -388,6 +380,17 @@ Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
 
 }  // namespace
 
+void check_judge(const Model& judge, const Model& model) {
+  if (judge.config.model.kind != ModelKind::kClassifier)
+    fail(ErrorCode::kArgument, "judge: must be a classifier; train one with --model classifier");
+  if (judge.class_names != model.class_names)
+    fail(ErrorCode::kArgument, "judge: knows the classes {}, the model {}; both need the same data",
+         fmt::join(judge.class_names, ", "), fmt::join(model.class_names, ", "));
+  if (judge.config.data.size != model.config.data.size)
+    fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
+         judge.config.data.size, model.config.data.size, model.config.data.size);
+}
+
 MaskScores mask_scores(const MaskMeter& meter, double threshold) {
   return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),
           meter.tolerant_f1(), meter.precision(), meter.recall()};
@@ -397,7 +400,10 @@ Results evaluate(const Explainer& explainer, const ImageFolder& folder,
                  const EvaluateOptions& options) {
   const Model& model = explainer.model();
   check_folder(folder, model, options.split);
-  if (options.judge) check_judge(*options.judge, model, folder);
+  if (options.judge) {
+    check_judge(*options.judge, model);
+    warn_of_other_split(*options.judge, model, folder);
+  }
   Evaluation evaluation(explainer, folder, options);
   EvalLoader loader(folder, options.split, model.config.data, options.batch);
   for_each_batch(loader, options, [&](const Batch& batch) { evaluation.add(batch, loader); });

@@ -10,6 +10,7 @@
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
 #include "flipside/eval/class_maps.h"
+#include "flipside/eval/evaluator.h"
 #include "flipside/eval/meters.h"
 #include "flipside/explain/measure.h"
 #include "flipside/explain/tiling.h"
@@ -18,28 +19,71 @@
 namespace flipside {
 namespace {
 
-/// How many counterfactuals are taken for their target class.
-struct TurnCount {
-  int64_t images = 0, made = 0, written = 0;
+/// Explains photographs and counts what their pictures are taken for, of those seen whole.
+class PictureScores {
+ public:
+  /// `judge`: who says what is left of a defect; outlives this.
+  PictureScores(const Explainer& explainer, const Model& judge)
+      : explainer_(explainer), judge_(judge) {}
+
+  /// What `explain` would write of an image.
+  ExplainedImage add(const cv::Mat& image, const cv::Mat& truth);
+  /// Fills in the shares.
+  void put_into(ExplainedMaskScores& scores) const;
+
+ private:
+  int64_t class_of(const Model& model, const cv::Mat& picture) const {
+    const Tensor input = network_input(explainer_, picture).unsqueeze(0);
+    return real_class_probs(model, input).argmax(/*dim=*/1).item<int64_t>();
+  }
+  void add_deletion(const cv::Mat& image, const cv::Mat& truth, const ExplainedImage& drawn);
+
+  const Explainer& explainer_;
+  const Model& judge_;
+  int64_t images_ = 0, made_ = 0, written_ = 0;
+  int64_t defects_ = 0, deleted_ = 0, deleted_by_truth_ = 0;
 };
 
-/// What `explain` would write of an image; its counterfactual is counted where it is seen whole.
-ExplainedImage explained(const Explainer& explainer, const cv::Mat& image, TurnCount& turns) {
-  const Model& model = explainer.model();
+ExplainedImage PictureScores::add(const cv::Mat& image, const cv::Mat& truth) {
+  const Model& model = explainer_.model();
   if (const auto scale = window_scale(model, image.size(), {}))
-    return draw_explanation(explain_in_windows(explainer, image, *scale), model.reference_class,
+    return draw_explanation(explain_in_windows(explainer_, image, *scale), model.reference_class,
                             image);
-  const Tensor input = network_input(explainer, image).unsqueeze(0);
-  const Explanation explanation = explainer.explain(input, {}, Effort::kNoDoubt);
-  ExplainedImage drawn = draw_explanation(explainer, explanation, 0, image);
-  const Tensor seen_anew = network_input(explainer, drawn.counterfactual).unsqueeze(0);
-  const auto is_target = [&](const Tensor& probs) {
-    return torch::equal(probs.argmax(/*dim=*/1), explanation.target);
-  };
-  ++turns.images;
-  turns.made += is_target(explanation.counterfactual_probs);
-  turns.written += is_target(real_class_probs(model, seen_anew));
+  const Tensor input = network_input(explainer_, image).unsqueeze(0);
+  const Explanation explanation = explainer_.explain(input, {}, Effort::kNoDoubt);
+  ExplainedImage drawn = draw_explanation(explainer_, explanation, 0, image);
+  const auto target = explanation.target.item<int64_t>();
+  ++images_;
+  made_ += explanation.counterfactual_probs.argmax(/*dim=*/1).item<int64_t>() == target;
+  written_ += class_of(model, drawn.counterfactual) == target;
+  add_deletion(image, truth, drawn);
   return drawn;
+}
+
+void PictureScores::add_deletion(const cv::Mat& image, const cv::Mat& truth,
+                                 const ExplainedImage& drawn) {
+  const auto is_good = [&](const cv::Mat& picture) {
+    return class_of(judge_, picture) == explainer_.model().reference_class;
+  };
+  const auto is_good_without = [&](const cv::Mat& mask) {
+    cv::Mat picture = image.clone();
+    drawn.counterfactual.copyTo(picture, mask);
+    return is_good(picture);
+  };
+  if (is_good(image)) return;
+  ++defects_;
+  deleted_ += is_good_without(drawn.mask);
+  deleted_by_truth_ += is_good_without(truth);
+}
+
+void PictureScores::put_into(ExplainedMaskScores& scores) const {
+  const auto share = [](int64_t count, int64_t whole) {
+    return static_cast<double>(count) / static_cast<double>(whole);
+  };
+  scores.turned = share(made_, images_);
+  scores.turned_as_written = share(written_, images_);
+  scores.deletion = share(deleted_, defects_);
+  scores.deletion_by_true_masks = share(deleted_by_truth_, defects_);
 }
 
 /// Area over length of all regions; 0 for none.
@@ -82,16 +126,17 @@ std::vector<ImageRecord> masked_defects(const ImageFolder& folder, Split split) 
 }  // namespace
 
 ExplainedMaskScores score_explained_masks(const Explainer& explainer, const ImageFolder& folder,
-                                          Split split) {
+                                          Split split, const Model* judge) {
+  if (judge) check_judge(*judge, explainer.model());
   const auto records = masked_defects(folder, split);
   MaskMeter meter;
-  TurnCount turns;
+  PictureScores pictures(explainer, judge ? *judge : explainer.model());
   std::vector<double> widths;
   Progress progress("original size", static_cast<int64_t>(records.size()), "img");
   for (const auto& record : records) {
     const cv::Mat image = read_image(record.image);
     const cv::Mat truth = read_mask(record.mask, image.size());
-    const ExplainedImage drawn = explained(explainer, image, turns);
+    const ExplainedImage drawn = pictures.add(image, truth);
     meter.add(mask_to_tensor(drawn.mask).unsqueeze(0), mask_to_tensor(truth).unsqueeze(0));
     const double width = width_of(regions_of(drawn.defects));
     const double true_width = width_of(measure_regions(truth));
@@ -100,12 +145,18 @@ ExplainedMaskScores score_explained_masks(const Explainer& explainer, const Imag
   }
   progress.finish();
   std::sort(widths.begin(), widths.end());
-  const auto share = [&](int64_t count) {
-    return static_cast<double>(count) / static_cast<double>(turns.images);
-  };
-  return {meter.images(),        meter.iou(),       meter.mean_iou(),      meter.f1(),
-          meter.precision(),     meter.recall(),    quantile(widths, 0.5), quantile(widths, .25),
-          quantile(widths, .75), share(turns.made), share(turns.written)};
+  ExplainedMaskScores scores;
+  scores.images = meter.images();
+  scores.iou = meter.iou();
+  scores.mean_iou = meter.mean_iou();
+  scores.f1 = meter.f1();
+  scores.precision = meter.precision();
+  scores.recall = meter.recall();
+  scores.width = quantile(widths, 0.5);
+  scores.width_low = quantile(widths, 0.25);
+  scores.width_high = quantile(widths, 0.75);
+  pictures.put_into(scores);
+  return scores;
 }
 
 std::string to_text(const ExplainedMaskScores& s) {
@@ -122,6 +173,11 @@ std::string to_text(const ExplainedMaskScores& s) {
         "  counterfactuals taken for their target class: {:.3f} as the networks made them, "
         "{:.3f} as written\n",
         s.turned, s.turned_as_written);
+  if (!std::isnan(s.deletion))
+    text += fmt::format(
+        "  the mask alone, replaced in the photograph, turns {:.3f} of the defects (the true masks "
+        "{:.3f})\n",
+        s.deletion, s.deletion_by_true_masks);
   return text;
 }
 
@@ -135,7 +191,9 @@ std::string to_json(const ExplainedMaskScores& s) {
                                 {"width", s.width},
                                 {"width_quartiles", {s.width_low, s.width_high}},
                                 {"turned", s.turned},
-                                {"turned_as_written", s.turned_as_written}}
+                                {"turned_as_written", s.turned_as_written},
+                                {"deletion", s.deletion},
+                                {"deletion_by_true_masks", s.deletion_by_true_masks}}
       .dump();
 }
 

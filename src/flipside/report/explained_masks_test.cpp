@@ -8,6 +8,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/data/image_io.h"
+#include "flipside/eval/class_maps.h"
 #include "flipside/explain/measure.h"
 #include "flipside/report/explain_files.h"
 #include "flipside/report/explained_image.h"
@@ -110,8 +111,70 @@ TEST_F(ExplainedMasksTest, CounterfactualsAreSeenAnewAsTheyAreWritten) {
   EXPECT_NE(to_text(scores).find("as written"), std::string::npos);
 }
 
-TEST_F(ExplainedMasksTest, NeedMasksAndPhotographs) {
+/// The pixels of `replacement` where the mask is marked, one by one.
+cv::Mat pasted(const cv::Mat& image, const cv::Mat& replacement, const cv::Mat& mask) {
+  cv::Mat picture = image.clone();
+  for (int y = 0; y < image.rows; ++y)
+    for (int x = 0; x < image.cols; ++x)
+      if (mask.at<uint8_t>(y, x) > 0) picture.at<cv::Vec3b>(y, x) = replacement.at<cv::Vec3b>(y, x);
+  return picture;
+}
+
+TEST_F(ExplainedMasksTest, TheJudgeIsShownWhatTheMaskAloneReplaces) {
   const Explainer explainer(model_);
+  const fs::path out = data_ / "out";
+  explain_files(explainer, list_images({data_ / "test/crack"}, out), out, {});
+  const torch::NoGradGuard no_grad;
+  const Model judge =
+      small_model(model_.class_names, model_.reference_class, ModelKind::kClassifier);
+  const auto weights = judge.discriminator->named_parameters();
+  weights["head.weight"].neg_();  // so that this judge likes what the masks do to the first image
+  // By how much the judge takes a picture for good: log p(intact) - log p(crack).
+  const auto margin = [&](const cv::Mat& picture) {
+    const Tensor input = network_input(explainer, picture).unsqueeze(0);
+    const Tensor probs = real_class_probs(judge, input)[0];
+    return std::log(probs[1].item<double>() / probs[0].item<double>());
+  };
+  struct Margins {
+    double image, by_mask, by_truth;
+  };
+  std::vector<Margins> cases;
+  for (const std::string name : {"0", "1"}) {  // 2 is seen in windows, 3 has no mask
+    const cv::Mat image = read_image(data_ / "test/crack" / (name + ".png"));
+    const cv::Mat counterfactual = read_image(out / (name + ".counterfactual.png"));
+    const cv::Mat mask = cv::imread(out / (name + ".mask.png"), cv::IMREAD_GRAYSCALE);
+    const cv::Mat truth =
+        cv::imread(data_ / "test/masks/crack" / (name + ".png"), cv::IMREAD_GRAYSCALE);
+    cases.push_back({margin(image), margin(pasted(image, counterfactual, mask)),
+                     margin(pasted(image, counterfactual, truth))});
+  }
+  // The first image becomes just a defect, and just none without what its mask marks.
+  const double between = (cases[0].image + cases[0].by_mask) / 2;
+  weights["head.bias"][1] -= between;
+  double defects = 0, deleted = 0, deleted_by_truth = 0;
+  for (const auto& c : cases) {
+    if (c.image > between) continue;
+    ++defects;
+    deleted += c.by_mask > between;
+    deleted_by_truth += c.by_truth > between;
+  }
+  ASSERT_GT(deleted, 0);
+  ASSERT_NE(deleted, deleted_by_truth);
+  const ExplainedMaskScores scores = score_explained_masks(explainer, scan(), Split::kTest, &judge);
+  EXPECT_EQ(scores.deletion, deleted / defects);
+  EXPECT_EQ(scores.deletion_by_true_masks, deleted_by_truth / defects);
+  const auto json = nlohmann::json::parse(to_json(scores));
+  EXPECT_EQ(json["deletion"], deleted / defects);
+  EXPECT_NE(to_text(scores).find("the mask alone"), std::string::npos);
+}
+
+TEST_F(ExplainedMasksTest, NeedMasksAndPhotographsAndAJudgeWithClasses) {
+  const Explainer explainer(model_);
+  const Model segmenter =
+      small_model(model_.class_names, model_.reference_class, ModelKind::kSegmenter);
+  EXPECT_NE(message_of(ErrorCode::kArgument,
+                       [&] { score_explained_masks(explainer, scan(), Split::kTest, &segmenter); }),
+            "");
   EXPECT_NE(
       message_of(ErrorCode::kData, [&] { score_explained_masks(explainer, scan(), Split::kVal); }),
       "");

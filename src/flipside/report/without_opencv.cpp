@@ -12,7 +12,8 @@ void draw_counterfactuals(const Explanation&, const Batch&, const std::vector<st
 void draw_attacked(const fs::path&, const Victim&, const Tensor&, const Tensor&,
                    const std::vector<std::string>&, const SuiteOptions&) {}
 
-ExplainedMaskScores score_explained_masks(const Explainer&, const ImageFolder& folder, Split) {
+ExplainedMaskScores score_explained_masks(const Explainer&, const ImageFolder& folder, Split,
+                                          const Model*) {
   fail(ErrorCode::kUsage,
        "{}: this flipside was built without OpenCV and reads no photographs: measure their masks "
        "with another build",
