@@ -57,15 +57,6 @@ std::vector<AttributionMethod> methods_of(const Model& model) {
   return methods;
 }
 
-Tensor real_class_probs(const Model& model, const Tensor& images) {
-  const torch::NoGradGuard no_grad;
-  methods_of(model);  // refuses a segmenter
-  Discriminator network = model.discriminator;
-  const auto device = network->parameters().front().device();
-  const Tensor logits = network->forward(images.to(device).contiguous(kChannelsLast));
-  return logits.narrow(/*dim=*/1, 0, model.num_classes()).softmax(/*dim=*/1).cpu();
-}
-
 Tensor defect_probability(const Model& model, const Tensor& images) {
   const torch::NoGradGuard no_grad;
   Segmenter network = model.segmenter;

@@ -19,10 +19,6 @@ struct MapSetting {
 /// for a classifier. Throws `Error(kArgument)` for a segmenter, which has no score of a class.
 std::vector<AttributionMethod> methods_of(const Model& model);
 
-/// Class probabilities [N,K] on the CPU by a classifier or by the K+1 discriminator, "fake" left
-/// out.
-Tensor real_class_probs(const Model& model, const Tensor& images);
-
 /// Probability of a defect per pixel by a segmenter, the mean over `views_of`: [N,3,H,W] ->
 /// [N,1,H,W] on the CPU.
 Tensor defect_probability(const Model& model, const Tensor& images);

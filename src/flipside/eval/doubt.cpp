@@ -32,8 +32,9 @@ constexpr uint64_t kNoiseTag = 0x6e6f697365;
 /// Scores, predictions and truth of many images.
 struct Scored {
   std::vector<std::string> names;
-  Tensor values, logits, labels;  ///< [N,S], [N,K], [N]; no labels for foreign images
-  Tensor wrong() const { return logits.argmax(/*dim=*/1) != labels; }
+  Tensor values, logits, probs;  ///< [N,S], [N,K], [N,K], as of `DoubtScores`
+  Tensor labels;                 ///< [N]; none for foreign images
+  Tensor wrong() const { return probs.argmax(/*dim=*/1) != labels; }
 };
 
 /// Takes a batch's images and gives as many, changed.
@@ -49,7 +50,7 @@ struct Watch {
 
 Scored score_batches(const std::function<bool(Batch&)>& next, const BatchScorer& scorer,
                      const Change& change, const Watch& watch = {}) {
-  std::vector<Tensor> values, logits, labels;
+  std::vector<Tensor> values, logits, probs, labels;
   Scored scored;
   Progress progress(watch.title.empty() ? "" : "uncertainty, " + watch.title, watch.images, "img");
   for (Batch batch; next(batch);) {
@@ -57,12 +58,14 @@ Scored score_batches(const std::function<bool(Batch&)>& next, const BatchScorer&
     scored.names = scores.names;
     values.push_back(scores.values);
     logits.push_back(scores.logits);
+    probs.push_back(scores.probs);
     if (batch.labels.defined()) labels.push_back(batch.labels);
     progress.advance(batch.images.size(0));
   }
   if (values.empty()) return scored;
   scored.values = torch::cat(values);
   scored.logits = torch::cat(logits);
+  scored.probs = torch::cat(probs);
   if (!labels.empty()) scored.labels = torch::cat(labels);
   return scored;
 }
@@ -220,7 +223,7 @@ class Measurement {
     results_.validation_images = validation.values.size(0);
     results_.validation_wrong = validation.wrong().sum().item<int64_t>();
     results_.temperature = fit_temperature(validation.logits, validation.labels);
-    results_.ece = calibration_error(clean_.logits.softmax(1), clean_.labels);
+    results_.ece = calibration_error(clean_.probs, clean_.labels);
     results_.ece_scaled =
         calibration_error((clean_.logits / results_.temperature).softmax(1), clean_.labels);
     names_ = clean_.names;
@@ -261,7 +264,7 @@ class Measurement {
  private:
   Tensor column(const Scored& scored, const std::string& name) const {
     if (name == "combination") return (*combination_)(scored.values);
-    return DoubtScores{scored.names, scored.values, {}}.at(name);
+    return DoubtScores{scored.names, scored.values, {}, {}}.at(name);
   }
 
   void add(const std::string& name, const std::string& how, const Scored& scored) {
@@ -355,7 +358,8 @@ double choose_reject_threshold(const Model& model, const ImageFolder& folder, Re
     fail(ErrorCode::kData, "{}: the reject threshold needs images in the split val",
          folder.root.string());
   const char* name = score == RejectScore::kFakeness ? "fakeness" : "fake_logit";
-  return passing_threshold(DoubtScores{validation.names, validation.values, {}}.at(name), accept);
+  return passing_threshold(DoubtScores{validation.names, validation.values, {}, {}}.at(name),
+                           accept);
 }
 
 namespace {
@@ -365,10 +369,11 @@ DoubtScores shared_scores(const Model& model, const Tensor& images, const Proces
   const auto all = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
     const DoubtScores part = answer_scores(model, own);
     scores.names = part.names;
-    return std::vector<Tensor>{part.values, part.logits};
+    return std::vector<Tensor>{part.values, part.logits, part.probs};
   });
   scores.values = all[0];
   scores.logits = all[1];
+  scores.probs = all[2];
   return scores;
 }
 
@@ -382,9 +387,11 @@ std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder
       score_batches([&](Batch& next) { return loader.next(next); },
                     [&](const Tensor& images) { return shared_scores(model, images, group); }, {});
   if (!validation.values.defined()) return std::nullopt;
-  const DoubtScores scores{validation.names, validation.values, {}};
+  const DoubtScores scores{validation.names, validation.values, {}, {}};
   const Tensor wrong = validation.wrong();
-  std::string best = "max_softmax";
+  const bool has_answer =
+      std::find(scores.names.begin(), scores.names.end(), "answer") != scores.names.end();
+  std::string best = has_answer ? "answer" : "max_softmax";
   if (wrong.sum().item<int64_t>() >= kErrorsToChooseBy)
     for (const auto& name : scores.names)
       if (aurc(scores.at(name), wrong) < aurc(scores.at(best), wrong)) best = name;

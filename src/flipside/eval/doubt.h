@@ -41,7 +41,8 @@ struct DoubtResults {
   int64_t images = 0, wrong = 0;
   int64_t validation_images = 0, validation_wrong = 0;
   double temperature = 1;  ///< fitted on validation images
-  double ece = 0, ece_scaled = 0;
+  double ece = 0;          ///< of the answers
+  double ece_scaled = 0;   ///< of the logits at that temperature
   std::vector<DoubtQuality> scores;
   std::vector<StrangeImages> strange;
 };
@@ -61,9 +62,9 @@ DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
                            const DoubtOptions& options);
 
 /// The score of `answer_scores` with the lowest AURC on the validation images, and its threshold
-/// for the share `coverage` of them. max_softmax where fewer than five answers are wrong: too few
-/// to choose by. Nothing for a segmenter or without validation images. In a group every process
-/// calls this and does its share of the images.
+/// for the share `coverage` of them. Where fewer than five answers are wrong, too few to choose by,
+/// it is answer, or max_softmax where the model averages over no views. Nothing for a segmenter or
+/// without validation images. In a group every process calls this and does its share of the images.
 std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
                                            double coverage, const ProcessGroup& group = {});
 

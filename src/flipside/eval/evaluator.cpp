@@ -11,6 +11,7 @@
 #include "flipside/eval/class_maps.h"
 #include "flipside/eval/faithfulness_table.h"
 #include "flipside/eval/model_folder.h"
+#include "flipside/explain/answer.h"
 #include "flipside/explain/guided_filter.h"
 #include "flipside/explain/uncertainty.h"
 

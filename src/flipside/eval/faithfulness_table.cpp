@@ -1,6 +1,5 @@
 #include "flipside/eval/faithfulness_table.h"
-
-#include "flipside/eval/class_maps.h"
+#include "flipside/explain/answer.h"
 
 namespace flipside {
 namespace {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "flipside/eval/class_maps.h"
+#include "flipside/explain/answer.h"
 
 namespace flipside {
 namespace {

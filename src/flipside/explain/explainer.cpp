@@ -109,33 +109,31 @@ Explanation Explainer::explain_here(const Tensor& images, const Tensor& targets,
 }
 
 Explanation Explainer::infer(const Tensor& images, const Tensor& targets, Effort effort) const {
-  // Module holders are shared pointers, and a forward pass changes no weight: a handle for calling.
   Discriminator discriminator = model_.discriminator;
-  const auto head = model_.config.model.fake_head;
-  const auto device = discriminator->parameters().front().device();
-  const Tensor x = images.to(device, torch::kFloat32).contiguous(kChannelsLast);
-  const Tensor logits = discriminator->forward(x);
-  const Tensor probs = class_probs(logits);
-  const Tensor target = targets.defined() ? targets.to(device) : default_targets(probs);
-  const Tensor chosen = effort == Effort::kDefects
-                            ? probs.argmax(/*dim=*/1) != model_.reference_class
-                            : torch::ones_like(target, torch::kBool);
+  const Tensor x = network_images(model_, images);
+  NetworkAnswers answers;
+  answers.logits = discriminator->forward(x);
+  answers.probs = answer_probs(model_, x, answers.logits);
+  const Tensor predicted = answers.probs.argmax(/*dim=*/1);
+  const Tensor target = targets.defined() ? targets.to(x.device()) : default_targets(answers.probs);
+  const Tensor chosen = effort == Effort::kDefects ? predicted != model_.reference_class
+                                                   : torch::ones_like(target, torch::kBool);
   const Tensor averaged = chosen & (target == model_.reference_class);
 
   Explanation result;
-  result.probs = to_cpu(probs);
-  result.fakeness = to_cpu(fakeness(logits, head));
-  result.predicted = result.probs.argmax(/*dim=*/1);
+  result.probs = to_cpu(answers.probs);
+  result.fakeness = to_cpu(fakeness(answers.logits, model_.config.model.fake_head));
+  result.predicted = predicted.cpu();
   const GeneratorResult made = generate(x, target, averaged);
   const Outcome outcome =
       gone_over(outcome_of(x, made.counterfactual), x, target, averaged, result.predicted);
-  result.head_probs = to_cpu(made.class_logits.softmax(/*dim=*/1));
+  answers.head_probs = made.class_logits.softmax(/*dim=*/1);
+  result.head_probs = to_cpu(answers.head_probs);
   result.target = target.cpu();
   result.counterfactual = to_cpu(outcome.counterfactual);
-  result.counterfactual_probs = to_cpu(class_probs(outcome.logits));
-  result.counterfactual_fakeness = to_cpu(fakeness(outcome.logits, head));
-  if (tells_doubt(effort))
-    result.doubt = doubt_of(chosen.nonzero().flatten(), x, logits, result.head_probs);
+  result.counterfactual_probs = to_cpu(outcome.probs);
+  result.counterfactual_fakeness = to_cpu(outcome.fakeness);
+  if (tells_doubt(effort)) result.doubt = doubt_of(chosen.nonzero().flatten(), x, answers);
   result.saliency = outcome.saliency;
   const Tensor is_defect = (result.predicted != model_.reference_class).view({-1, 1, 1, 1});
   result.mask =
@@ -152,7 +150,9 @@ Tensor Explainer::map_of(const Tensor& images, const Tensor& counterfactuals,
 
 Explainer::Outcome Explainer::outcome_of(const Tensor& x, const Tensor& counterfactual) const {
   Discriminator discriminator = model_.discriminator;
-  return {counterfactual, discriminator->forward(counterfactual),
+  const Tensor logits = discriminator->forward(counterfactual);
+  return {counterfactual, answer_probs(model_, counterfactual, logits),
+          fakeness(logits, model_.config.model.fake_head),
           map_of(x, counterfactual, model_.thresholds.without_cast)};
 }
 
@@ -160,10 +160,10 @@ Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, c
                                         const Tensor& averaged, const Tensor& predicted) const {
   const double threshold = model_.thresholds.label_free;
   if (!model_.config.explain.second_pass || !std::isfinite(threshold)) return first;
-  const auto not_convinced = [](const Tensor& logits, const Tensor& targets) {
-    return class_probs(logits).argmax(/*dim=*/1) != targets;
+  const auto not_convinced = [](const Outcome& outcome, const Tensor& targets) {
+    return outcome.probs.argmax(/*dim=*/1) != targets;
   };
-  const Tensor rows = not_convinced(first.logits, target).nonzero().flatten();
+  const Tensor rows = not_convinced(first, target).nonzero().flatten();
   if (rows.size(0) == 0) return first;
   const auto chosen = [&rows](const Tensor& of_all) { return of_all.index_select(0, rows); };
 
@@ -177,15 +177,15 @@ Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, c
   const Outcome second =
       outcome_of(chosen(x), torch::lerp(before, after, chosen(marked.clamp(0, 1).to(x.device()))));
 
-  const Tensor helped =
-      not_convinced(second.logits, chosen(target)).logical_not().nonzero().flatten();
+  const Tensor helped = not_convinced(second, chosen(target)).logical_not().nonzero().flatten();
   const auto replaced = [&](const Tensor& all, const Tensor& again) {
     const Tensor kept = helped.to(all.device());
     return all.index_copy(0, rows.to(all.device()).index_select(0, kept),
                           again.index_select(0, kept));
   };
   return {replaced(first.counterfactual, second.counterfactual),
-          replaced(first.logits, second.logits), replaced(first.saliency, second.saliency)};
+          replaced(first.probs, second.probs), replaced(first.fakeness, second.fakeness),
+          replaced(first.saliency, second.saliency)};
 }
 
 GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target,
@@ -228,17 +228,17 @@ GeneratorResult Explainer::mean_view(const Tensor& x, const std::vector<View>& v
   return result;
 }
 
-Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
-                           const Tensor& head_probs) const {
+Tensor Explainer::doubt_of(const Tensor& rows, const Tensor& x,
+                           const NetworkAnswers& answers) const {
   const std::string& score = model_.doubt_rule->score;
-  if (rows.size(0) == x.size(0)) return answer_score(model_, score, x, logits, head_probs);
+  if (rows.size(0) == x.size(0)) return answer_score(model_, score, x, answers);
   Tensor doubt = torch::full({x.size(0)}, std::nan(""), torch::kFloat64);
   if (rows.size(0) == 0) return doubt;
-  const Tensor here = rows.cpu();
+  const auto chosen = [&rows](const Tensor& of_all) { return of_all.index_select(0, rows); };
   return doubt.index_copy_(
-      0, here,
-      answer_score(model_, score, x.index_select(0, rows), logits.index_select(0, rows),
-                   head_probs.index_select(0, here)));
+      0, rows.cpu(),
+      answer_score(model_, score, chosen(x),
+                   {chosen(answers.logits), chosen(answers.probs), chosen(answers.head_probs)}));
 }
 
 MaskOptions Explainer::mask_options(int64_t defect_class) const {

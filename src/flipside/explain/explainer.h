@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "flipside/core/process_group.h"
+#include "flipside/explain/answer.h"
 #include "flipside/explain/mask.h"
 #include "flipside/explain/views.h"
 #include "flipside/model/model.h"
@@ -12,7 +13,7 @@ namespace flipside {
 
 /// What the model says of N images (all on the CPU, float32).
 struct Explanation {
-  Tensor probs;                    ///< [N,K] by D, softmax over the K real classes
+  Tensor probs;                    ///< [N,K] by D over the K real classes, as `answer_probs`
   Tensor fakeness;                 ///< [N] in [0,1]
   Tensor predicted;                ///< [N] int64, argmax of `probs`
   Tensor head_probs;               ///< [N,K] by the generator's head
@@ -21,7 +22,7 @@ struct Explanation {
                                    ///< `views_of`, unless the generator has learned that
                                    ///< (`explain.one_pass`); gone over again where
                                    ///< `explain.second_pass` helps
-  Tensor counterfactual_probs;     ///< [N,K] by D
+  Tensor counterfactual_probs;     ///< [N,K] by D, likewise
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
                                    ///< model's `doubt_rule`; undefined where it has none, and
@@ -78,9 +79,10 @@ class Explainer {
   int64_t class_index(const std::string& name) const;
 
  private:
-  /// Counterfactuals [N,3,H,W], D's logits of them, and their finished maps [N,1,H,W].
+  /// Counterfactuals [N,3,H,W], what D says of them ([N,K] and [N]), and their finished maps
+  /// [N,1,H,W].
   struct Outcome {
-    Tensor counterfactual, logits, saliency;
+    Tensor counterfactual, probs, fakeness, saliency;
   };
   /// Whether an explanation has `Explanation::doubt`.
   bool tells_doubt(Effort effort) const;
@@ -102,8 +104,7 @@ class Explainer {
   /// To the reference class, the mean over `views`; the head looks at the images as they are.
   GeneratorResult mean_view(const Tensor& x, const std::vector<View>& views) const;
   /// `Explanation::doubt` of the images `rows` [M] of x; NaN of the others.
-  Tensor doubt_of(const Tensor& rows, const Tensor& x, const Tensor& logits,
-                  const Tensor& head_probs) const;
+  Tensor doubt_of(const Tensor& rows, const Tensor& x, const NetworkAnswers& answers) const;
 
   Model model_;
   double sensitivity_;

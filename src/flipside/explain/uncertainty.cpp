@@ -15,14 +15,9 @@ constexpr const char* kViewsScore = "views";  // the one that needs passes over 
 
 Tensor host(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat64); }
 
-/// Images where the model's networks are, as they take them.
-Tensor network_images(const Model& model, const Tensor& images) {
-  if (!model.discriminator)
-    fail(ErrorCode::kArgument,
-         "a segmenter has no classes to doubt; give a classifier or a "
-         "counterfactual model");
-  const auto device = model.discriminator->parameters().front().device();
-  return images.to(device, torch::kFloat32).contiguous(kChannelsLast);
+/// 1 - p as the sum of the others: near 1 the difference would lose its digits.
+Tensor improbability(const Tensor& probs, const Tensor& classes) {
+  return probs.scatter(/*dim=*/1, classes.unsqueeze(1), 0.0).sum(/*dim=*/1);
 }
 
 /// Scores of class logits [N,K] alone.
@@ -33,24 +28,10 @@ void add_class_scores(DoubtScores& scores, std::vector<Tensor>& columns) {
     scores.names.push_back(name);
     columns.push_back(column);
   };
-  // 1 - max as the sum of the others: near 1 the difference would lose its digits.
-  add("max_softmax", sorted.slice(1, 1).sum(/*dim=*/1));
+  add("max_softmax", improbability(probs, probs.argmax(/*dim=*/1)));
   add("entropy", -(probs * log_probs).nan_to_num(0.0).sum(/*dim=*/1));
   add("margin", 1 - (sorted.select(1, 0) - sorted.select(1, 1)));
   add("energy", -scores.logits.logsumexp(/*dim=*/1));
-}
-
-Tensor discriminator_logits(const Model& model, const Tensor& x) {
-  Discriminator discriminator = model.discriminator;
-  return discriminator->forward(x);
-}
-
-/// The generator's head's probabilities of images that are where the networks are; undefined
-/// without a generator.
-Tensor head_probs_of(const Model& model, const Tensor& x) {
-  if (model.config.model.kind != ModelKind::kCounterfactual) return {};
-  Generator generator = model.generator;
-  return generator->classify(x).softmax(/*dim=*/1);
 }
 
 bool has_views(const Model& model) { return views_of(model.config, /*square=*/true).size() > 1; }
@@ -60,18 +41,14 @@ void add_column(DoubtScores& scores, const char* name, const Tensor& column) {
   scores.values = torch::cat({scores.values, column.unsqueeze(1)}, /*dim=*/1);
 }
 
-/// How little the views together believe `predicted` [N]: [N] float64.
-Tensor views_score(const Model& model, const Tensor& images, const Tensor& predicted) {
+/// How little the views together believe the answer: [N] float64.
+Tensor views_score(const Model& model, const Tensor& x, const Tensor& probs) {
   torch::NoGradGuard no_grad;
-  // 1 - p as the sum of the others, which keeps its digits near 0.
-  return host(view_probs(model, images))
-      .scatter(/*dim=*/1, predicted.cpu().unsqueeze(1), 0.0)
-      .sum(/*dim=*/1);
+  return improbability(host(view_probs(model, x)), probs.argmax(/*dim=*/1).cpu());
 }
 
 void add_views(DoubtScores& scores, const Model& model, const Tensor& x) {
-  if (has_views(model))
-    add_column(scores, kViewsScore, views_score(model, x, scores.logits.argmax(/*dim=*/1)));
+  if (has_views(model)) add_column(scores, kViewsScore, views_score(model, x, scores.probs));
 }
 
 }  // namespace
@@ -84,24 +61,26 @@ Tensor DoubtScores::at(const std::string& name) const {
   return values.select(/*dim=*/1, found - names.begin());
 }
 
-DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor& head_probs) {
+DoubtScores answer_scores(const Model& model, const NetworkAnswers& answers) {
   const int64_t num_classes = model.num_classes();
-  const Tensor all = host(logits);
+  const Tensor all = host(answers.logits);
   DoubtScores scores;
   scores.logits = all.slice(1, 0, num_classes).contiguous();
+  scores.probs = host(answers.probs);
   std::vector<Tensor> columns;
   add_class_scores(scores, columns);
+  const auto add = [&](const char* name, const Tensor& column) {
+    scores.names.push_back(name);
+    columns.push_back(column);
+  };
+  if (has_views(model)) add("answer", improbability(scores.probs, scores.probs.argmax(/*dim=*/1)));
   if (model.config.model.kind == ModelKind::kCounterfactual) {
     const Tensor probs = scores.logits.softmax(/*dim=*/1);
     const Tensor fake = fakeness(all, model.config.model.fake_head);
-    const auto add = [&](const char* name, const Tensor& column) {
-      scores.names.push_back(name);
-      columns.push_back(column);
-    };
     add("fakeness", fake);
     add("fake_logit", all.select(1, num_classes));
     add("joint", 1 - probs.amax(/*dim=*/1) * (1 - fake));
-    add("disagreement", 0.5 * (probs - host(head_probs)).abs().sum(/*dim=*/1));
+    add("disagreement", 0.5 * (probs - host(answers.head_probs)).abs().sum(/*dim=*/1));
   }
   scores.values = torch::stack(columns, /*dim=*/1);
   return scores;
@@ -110,47 +89,33 @@ DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor
 DoubtScores answer_scores(const Model& model, const Tensor& images) {
   torch::NoGradGuard no_grad;
   const Tensor x = network_images(model, images);
-  DoubtScores scores =
-      answer_scores(model, discriminator_logits(model, x), head_probs_of(model, x));
+  DoubtScores scores = answer_scores(model, ask(model, x));
   add_views(scores, model, x);
   return scores;
 }
 
-Tensor answer_score(const Model& model, const std::string& name, const Tensor& images,
-                    const Tensor& logits, const Tensor& head_probs) {
-  if (name != kViewsScore) return answer_scores(model, logits, head_probs).at(name);
-  return views_score(model, images, logits.slice(1, 0, model.num_classes()).argmax(/*dim=*/1));
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& x,
+                    const NetworkAnswers& answers) {
+  if (name == kViewsScore) return views_score(model, x, answers.probs);
+  return answer_scores(model, answers).at(name);
 }
 
 Tensor answer_score(const Model& model, const std::string& name, const Tensor& images) {
   torch::NoGradGuard no_grad;
   const Tensor x = network_images(model, images);
-  return answer_score(model, name, x, discriminator_logits(model, x), head_probs_of(model, x));
-}
-
-Tensor view_probs(const Model& model, const Tensor& images) {
-  const Tensor x = network_images(model, images);
-  const auto views = views_of(model.config, x.size(2) == x.size(3));
-  // Answers as maps of one pixel, which lie alike in every view.
-  const Tensor mean = mean_over_views(views, x, [&](const Tensor& seen) {
-    const Tensor logits = discriminator_logits(model, seen).slice(1, 0, model.num_classes());
-    return logits.softmax(/*dim=*/1).unsqueeze(2).unsqueeze(3);
-  });
-  return mean.flatten(/*start_dim=*/1);
+  return answer_score(model, name, x, ask(model, x));
 }
 
 DoubtScores doubt_scores(const Model& model, const Tensor& images) {
   torch::NoGradGuard no_grad;
   if (model.config.model.kind != ModelKind::kCounterfactual) return answer_scores(model, images);
   const Tensor x = network_images(model, images);
-  const Tensor logits = discriminator_logits(model, x);
+  const NetworkAnswers answers = ask(model, x);
   Generator generator = model.generator;
-  const Tensor probs = class_probs(logits).cpu();
-  const Tensor target = Explainer(model).default_targets(probs).to(x.device());
-  const Tensor predicted = probs.argmax(/*dim=*/1).to(x.device());
-  const GeneratorResult there = generator->forward(x, target);
-  const Tensor back = generator->forward(there.counterfactual, predicted).counterfactual;
-  DoubtScores scores = answer_scores(model, logits, there.class_logits.softmax(/*dim=*/1));
+  const Tensor target = Explainer(model).default_targets(answers.probs);
+  const Tensor there = generator->forward(x, target).counterfactual;
+  const Tensor back = generator->forward(there, answers.probs.argmax(/*dim=*/1)).counterfactual;
+  DoubtScores scores = answer_scores(model, answers);
   add_views(scores, model, x);
   add_column(scores, "cycle_error", host((back - x).abs().flatten(1).mean(/*dim=*/1)));
   return scores;

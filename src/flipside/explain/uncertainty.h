@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "flipside/explain/answer.h"
 #include "flipside/model/model.h"
 
 namespace flipside {
@@ -12,31 +13,27 @@ namespace flipside {
 struct DoubtScores {
   std::vector<std::string> names;  ///< S
   Tensor values;                   ///< [N,S] float64
-  Tensor logits;                   ///< [N,K] of the classes, float64
+  Tensor logits;                   ///< [N,K] of the classes, float64, of the images as they lie
+  Tensor probs;                    ///< [N,K], float64: the answer, as `answer_probs`
 
   /// The column [N] of that name; `Error(kArgument)` naming those there are.
   Tensor at(const std::string& name) const;
 };
 
-/// The scores that D's logits [N,K] or [N,K+1] and, for a counterfactual model, the probabilities
-/// [N,K] of the generator's head suffice for: all but views and cycle_error.
-DoubtScores answer_scores(const Model& model, const Tensor& logits, const Tensor& head_probs);
+/// The scores that what the networks have said suffices for: all but views and cycle_error.
+DoubtScores answer_scores(const Model& model, const NetworkAnswers& answers);
 /// All but cycle_error, from images [N,3,H,W] in [0,1]; `Error(kArgument)` for a segmenter.
 DoubtScores answer_scores(const Model& model, const Tensor& images);
-/// One of them, [N] float64, from images where the networks are and what these have said of them.
-Tensor answer_score(const Model& model, const std::string& name, const Tensor& images,
-                    const Tensor& logits, const Tensor& head_probs);
+/// One of them, [N] float64, from `network_images` and what the networks have said of them.
+Tensor answer_score(const Model& model, const std::string& name, const Tensor& x,
+                    const NetworkAnswers& answers);
 /// The same from images alone.
 Tensor answer_score(const Model& model, const std::string& name, const Tensor& images);
 
 /// All scores of images [N,3,H,W] in [0,1]. Every model with classes gives max_softmax, entropy,
-/// margin, energy and, where it averages over views, views; a counterfactual model also fakeness,
-/// fake_logit, joint, disagreement and cycle_error. `Error(kArgument)` for a segmenter.
+/// margin, energy and, where it averages over views, answer and views; a counterfactual model also
+/// fakeness, fake_logit, joint, disagreement and cycle_error. `Error(kArgument)` for a segmenter.
 DoubtScores doubt_scores(const Model& model, const Tensor& images);
-
-/// The mean of D's class probabilities over the model's views, [N,K], where the networks are;
-/// differentiable in the images [N,3,H,W].
-Tensor view_probs(const Model& model, const Tensor& images);
 
 /// Logistic regression from scores to the probability that the answer is wrong: one number out of
 /// many. It counts for something only if it was fitted on other data than it is judged on.

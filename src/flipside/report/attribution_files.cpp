@@ -7,6 +7,7 @@
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
+#include "flipside/explain/answer.h"
 #include "flipside/explain/mask_image.h"
 #include "flipside/report/pictures.h"
 

@@ -8,7 +8,7 @@
 #include <opencv2/imgproc.hpp>
 
 #include "flipside/data/image_io.h"
-#include "flipside/eval/class_maps.h"
+#include "flipside/explain/answer.h"
 #include "flipside/explain/measure.h"
 #include "flipside/report/explain_files.h"
 #include "flipside/report/explained_image.h"
