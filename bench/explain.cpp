@@ -12,9 +12,17 @@
 namespace flipside {
 namespace {
 
-void explain(benchmark::State& state, bool average_views, Precision precision) {
+/// Whether the answers, of images and counterfactuals, are asked for again in the other views.
+enum class Answers { kSure, kUnsure };
+
+void explain(benchmark::State& state, bool average_views, Precision precision,
+             Answers answers = Answers::kSure) {
   const int64_t size = state.range(0), batch = state.range(1);
   Model model = bench_model(size, batch, Precision::kFloat32);
+  if (answers == Answers::kSure) {  // an untrained model is unsure of everything
+    const torch::NoGradGuard no_grad;
+    model.discriminator->named_parameters()["head.bias"][0] += 20;
+  }
   model.config.explain.average_views = average_views;
   model.config.explain.generator_precision = precision;
   model.freeze();  // as a loaded one is
@@ -36,6 +44,8 @@ void explain_sizes(benchmark::internal::Benchmark* benchmark) {
   benchmark->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime()->UseRealTime();
 }
 BENCHMARK_CAPTURE(explain, eight_views, true, Precision::kAuto)->Apply(explain_sizes);
+BENCHMARK_CAPTURE(explain, eight_views_asked_again, true, Precision::kAuto, Answers::kUnsure)
+    ->Apply(explain_sizes);
 BENCHMARK_CAPTURE(explain, eight_views_float32, true, Precision::kFloat32)->Apply(explain_sizes);
 BENCHMARK_CAPTURE(explain, one_view, false, Precision::kAuto)->Apply(explain_sizes);
 BENCHMARK_CAPTURE(explain, one_view_float32, false, Precision::kFloat32)->Apply(explain_sizes);

@@ -27,6 +27,7 @@ constexpr int kCrushedQuality = 10;      // of 100
 constexpr double kAccept = 0.95;  // clean images that the attacked reject option lets through
 constexpr int64_t kAttackedViews = 200;  // images, as attacking every view is much work
 constexpr int64_t kErrorsToChooseBy = 5;
+constexpr double kClearlyBetter = 0.8;  // of the AURC of the answer's own probability
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 
 /// Scores, predictions and truth of many images.
@@ -392,9 +393,14 @@ std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder
   const bool has_answer =
       std::find(scores.names.begin(), scores.names.end(), "answer") != scores.names.end();
   std::string best = has_answer ? "answer" : "max_softmax";
-  if (wrong.sum().item<int64_t>() >= kErrorsToChooseBy)
+  if (wrong.sum().item<int64_t>() >= kErrorsToChooseBy) {
+    double least = kClearlyBetter * aurc(scores.at(best), wrong);
     for (const auto& name : scores.names)
-      if (aurc(scores.at(name), wrong) < aurc(scores.at(best), wrong)) best = name;
+      if (const double found = aurc(scores.at(name), wrong); found < least) {
+        best = name;
+        least = found;
+      }
+  }
   return DoubtRule{best, passing_threshold(scores.at(best), coverage), coverage};
 }
 

@@ -61,9 +61,10 @@ struct DoubtOptions {
 DoubtResults measure_doubt(const Model& model, const ImageFolder& folder,
                            const DoubtOptions& options);
 
-/// The score of `answer_scores` with the lowest AURC on the validation images, and its threshold
-/// for the share `coverage` of them. Where fewer than five answers are wrong, too few to choose by,
-/// it is answer, or max_softmax where the model averages over no views. Nothing for a segmenter or
+/// The score of `answer_scores` by which answers are doubted, and its threshold for the share
+/// `coverage` of the validation images: answer, or max_softmax where the model averages over no
+/// views; another one where its AURC on these images is the lowest and a fifth lower than that, and
+/// at least five answers are wrong, which is little to choose by. Nothing for a segmenter or
 /// without validation images. In a group every process calls this and does its share of the images.
 std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder& folder,
                                            double coverage, const ProcessGroup& group = {});

@@ -107,13 +107,12 @@ TEST_F(DoubtTest, AgreesWithASlowLoop) {
   EXPECT_NE(to_text(results).find("fake_logit"), std::string::npos);
 }
 
-TEST_F(DoubtTest, TheRuleIsTheScoreThatRanksErrorsBest) {
-  const Model model = lively_model({"crack", "intact"}, 1);
-  const ImageFolder folder = scan(model);
+/// The scores of all validation images, one after the other, and which answers are wrong.
+std::pair<DoubtScores, Tensor> validation_scores(const Model& model, const ImageFolder& folder) {
   std::vector<Tensor> values;
   std::vector<std::string> names;
-  Tensor wrong = torch::zeros({2 * kPerClass}, torch::kBool);
   const auto& records = folder.split(Split::kVal);
+  Tensor wrong = torch::zeros({static_cast<int64_t>(records.size())}, torch::kBool);
   for (size_t i = 0; i < records.size(); ++i) {
     const DoubtScores scores =
         answer_scores(model, to_tensor(read_image(records[i].image)).unsqueeze(0));
@@ -121,17 +120,34 @@ TEST_F(DoubtTest, TheRuleIsTheScoreThatRanksErrorsBest) {
     values.push_back(scores.values);
     wrong[static_cast<int64_t>(i)] = scores.probs.argmax().item<int64_t>() != records[i].label;
   }
-  ASSERT_GE(wrong.sum().item<int64_t>(), 5);
-  const DoubtScores all{names, torch::cat(values), {}, {}};
-  const auto rule = choose_doubt_rule(model, folder, 0.75);
-  ASSERT_TRUE(rule);
-  EXPECT_EQ(rule->coverage, 0.75);
-  for (const auto& name : names)
-    EXPECT_LE(aurc(all.at(rule->score), wrong), aurc(all.at(name), wrong) + 1e-6) << name;
-  // Twelve of the sixteen images pass, and the threshold is the largest score among them.
-  const Tensor doubt = all.at(rule->score);
-  EXPECT_EQ((doubt <= rule->threshold + 1e-6).sum().item<int64_t>(), 12);
-  EXPECT_EQ((doubt < rule->threshold - 1e-6).sum().item<int64_t>(), 11);
+  return {{names, torch::cat(values), {}, {}}, wrong};
+}
+
+TEST_F(DoubtTest, TheRuleIsAnotherScoreWhereItRanksErrorsClearlyBetter) {
+  const torch::NoGradGuard no_grad;
+  Model model = lively_model({"crack", "intact"}, 1);
+  const ImageFolder folder = scan(model);
+  int own_ones = 0, others = 0;
+  for (int seed = 0; seed < 8; ++seed) {
+    torch::manual_seed(seed);
+    for (auto& parameter : model.discriminator->parameters())
+      parameter.add_(0.1 * torch::randn(parameter.sizes()));
+    const auto [scores, wrong] = validation_scores(model, folder);
+    if (wrong.sum().item<int64_t>() < 5) continue;
+    const auto rule = choose_doubt_rule(model, folder, 0.75);
+    ASSERT_TRUE(rule);
+    EXPECT_EQ(rule->coverage, 0.75);
+    const double own = aurc(scores.at("max_softmax"), wrong);
+    double least = own;
+    for (const auto& name : scores.names) least = std::min(least, aurc(scores.at(name), wrong));
+    EXPECT_NEAR(aurc(scores.at(rule->score), wrong), least < 0.8 * own ? least : own, 1e-6);
+    ++(least < 0.8 * own ? others : own_ones);
+    // Twelve of the sixteen images pass: the threshold is the largest score among them.
+    const Tensor sorted = std::get<0>(scores.at(rule->score).sort());
+    EXPECT_NEAR(rule->threshold, sorted[11].item<double>(), 1e-5 * (1 + std::abs(rule->threshold)));
+  }
+  EXPECT_GT(own_ones, 0);
+  EXPECT_GT(others, 0);
 }
 
 TEST_F(DoubtTest, TheRuleOfAModelWithoutErrorsIsItsOwnProbability) {
