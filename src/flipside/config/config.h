@@ -139,8 +139,8 @@ struct TrainConfig {
   DeviceChoice device = DeviceChoice::kAuto;
 };
 
-/// How images are explained; nothing that training looks at. The discriminator always answers in
-/// float32.
+/// How images are explained; nothing that training looks at. The discriminator answers in float32,
+/// and in all views, where it is asked again, at `generator_precision`.
 struct ExplainConfig {
   bool average_views = true;
   bool one_pass = false;    ///< the generator has learned the mean over the views (`distil`)

@@ -270,7 +270,8 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.section("explain");
   list.boolean(
       "average_views", e.average_views,
-      "average over the mirrored and turned views that training saw: better masks, slower");
+      "average over the mirrored and turned views that training saw, also answers that are not "
+      "sure: better masks, fewer errors, slower");
   list.boolean("one_pass", e.one_pass,
                "let the generator look once all the same: it has learned what all views give "
                "(flipside distill sets this)");
@@ -282,8 +283,10 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
       "fit maps to the image's edges within so many pixels of size: masks more exact, though above "
       "1 (4, say, for images unlike those of the training) less sure to turn the answer by "
       "themselves; 0: not");
-  list.choice("generator_precision", e.generator_precision, precision_names(),
-              "of the convolutions that make counterfactuals to show or measure; as precision");
+  list.choice(
+      "generator_precision", e.generator_precision, precision_names(),
+      "of the convolutions that make counterfactuals to show or measure, and of answers that "
+      "are asked for again; as precision");
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ Tensor view_probs(const Model& model, const Tensor& images);
 
 /// Class probabilities [N,K] of `network_images` whose logits are [N,K] or [N,K+1], "fake" left
 /// out: their softmax, but the mean over the views where its largest is below `kSure` and the model
-/// averages over views.
+/// averages over views; the other views are seen at `explain.generator_precision`.
 Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits);
 
 /// The same by a classifier or the K+1 discriminator from images [N,3,H,W], on the CPU.
