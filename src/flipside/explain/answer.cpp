@@ -13,15 +13,13 @@ Tensor discriminator_logits(const Model& model, const Tensor& x) {
   return discriminator->forward(x);
 }
 
-Tensor class_softmax(const Model& model, const Tensor& logits) {
-  return logits.slice(/*dim=*/1, 0, model.num_classes()).softmax(/*dim=*/1);
-}
-
 /// The mean over these views, [N,K].
 Tensor mean_probs(const Model& model, const Tensor& x, const std::vector<View>& views) {
   // Answers as maps of one pixel, which lie alike in every view.
   const Tensor mean = mean_over_views(views, x, [&](const Tensor& seen) {
-    return class_softmax(model, discriminator_logits(model, seen)).unsqueeze(2).unsqueeze(3);
+    return class_probs(discriminator_logits(model, seen), model.num_classes())
+        .unsqueeze(2)
+        .unsqueeze(3);
   });
   return mean.flatten(/*start_dim=*/1);
 }
@@ -43,7 +41,7 @@ Tensor view_probs(const Model& model, const Tensor& images) {
 }
 
 Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits) {
-  const Tensor probs = class_softmax(model, logits);
+  const Tensor probs = class_probs(logits, model.num_classes());
   auto others = views_of(model.config, x.size(2) == x.size(3));
   others.erase(others.begin());  // the image as it lies has answered
   const Tensor unsure = (probs.amax(/*dim=*/1) < kSure).nonzero().flatten();

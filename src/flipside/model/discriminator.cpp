@@ -36,8 +36,8 @@ DiscriminatorTrace DiscriminatorImpl::trace(const Tensor& x) {
 
 Tensor DiscriminatorImpl::forward(const Tensor& x) { return head_(features(x)); }
 
-Tensor class_probs(const Tensor& logits) {
-  return torch::softmax(logits.narrow(/*dim=*/1, 0, logits.size(1) - 1), /*dim=*/1);
+Tensor class_probs(const Tensor& logits, int64_t num_classes) {
+  return torch::softmax(logits.narrow(/*dim=*/1, 0, num_classes), /*dim=*/1);
 }
 
 Tensor fakeness(const Tensor& logits, FakeHead head) {

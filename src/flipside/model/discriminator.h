@@ -43,9 +43,9 @@ class DiscriminatorImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Discriminator);
 
-/// Class probabilities [N,K]: softmax over the K class logits alone, whatever the fake head.
-/// `logits` [N,K+1].
-Tensor class_probs(const Tensor& logits);
+/// Probabilities [N,K] of K classes: softmax over their logits alone, whatever the fake head.
+/// `logits` [N,K] or, with "fake" last, [N,K+1].
+Tensor class_probs(const Tensor& logits, int64_t num_classes);
 /// Fakeness [N] in [0,1]: softmax probability of class K among all K+1 (kSoftmax), or the sigmoid
 /// of the fake logit (kFactorised). `logits` [N,K+1].
 Tensor fakeness(const Tensor& logits, FakeHead head);

@@ -62,7 +62,7 @@ TEST(Discriminator, HasTheParametersOfItsRecipe) {
 TEST(Discriminator, ProbabilitiesByHand) {
   // exp: 1, 3, 4 of the two classes and of "fake".
   const Tensor logits = torch::tensor({{0.0, std::log(3.0), std::log(4.0)}});
-  EXPECT_TRUE(torch::allclose(class_probs(logits), torch::tensor({{0.25, 0.75}})));
+  EXPECT_TRUE(torch::allclose(class_probs(logits, 2), torch::tensor({{0.25, 0.75}})));
   EXPECT_NEAR(fakeness(logits, FakeHead::kSoftmax).item<double>(), 0.5, 1e-6);
   EXPECT_NEAR(fakeness(logits, FakeHead::kFactorised).item<double>(), 0.8, 1e-6);
   EXPECT_EQ(fakeness(logits, FakeHead::kSoftmax).sizes(), (std::vector<int64_t>{1}));
