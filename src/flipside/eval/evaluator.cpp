@@ -328,8 +328,11 @@ std::pair<Tensor, Tensor> answers_of(const Model& model, const Tensor& images, b
                                      const ProcessGroup& group) {
   doubt = doubt && model.doubt_rule;
   const auto answers = group.in_shares(images, [&](const Tensor& own, const Tensor&) {
-    std::vector<Tensor> found{real_class_probs(model, own)};
-    if (doubt) found.push_back(answer_score(model, model.doubt_rule->score, own));
+    const torch::NoGradGuard no_grad;
+    const Tensor x = network_images(model, own);
+    const NetworkAnswers asked = ask(model, x);
+    std::vector<Tensor> found{asked.probs.cpu()};
+    if (doubt) found.push_back(answer_score(model, model.doubt_rule->score, x, asked));
     return found;
   });
   return {answers[0], doubt ? answers[1] : Tensor()};
