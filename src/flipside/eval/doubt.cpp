@@ -31,10 +31,8 @@ constexpr double kClearlyBetter = 0.8;  // of the AURC of the answer's own proba
 constexpr uint64_t kNoiseTag = 0x6e6f697365;
 
 /// Scores, predictions and truth of many images.
-struct Scored {
-  std::vector<std::string> names;
-  Tensor values, logits, probs;  ///< [N,S], [N,K], [N,K], as of `DoubtScores`
-  Tensor labels;                 ///< [N]; none for foreign images
+struct Scored : DoubtScores {
+  Tensor labels;  ///< [N]; none for foreign images
   Tensor wrong() const { return probs.argmax(/*dim=*/1) != labels; }
 };
 
@@ -265,7 +263,7 @@ class Measurement {
  private:
   Tensor column(const Scored& scored, const std::string& name) const {
     if (name == "combination") return (*combination_)(scored.values);
-    return DoubtScores{scored.names, scored.values, {}, {}}.at(name);
+    return scored.at(name);
   }
 
   void add(const std::string& name, const std::string& how, const Scored& scored) {
@@ -359,8 +357,7 @@ double choose_reject_threshold(const Model& model, const ImageFolder& folder, Re
     fail(ErrorCode::kData, "{}: the reject threshold needs images in the split val",
          folder.root.string());
   const char* name = score == RejectScore::kFakeness ? "fakeness" : "fake_logit";
-  return passing_threshold(DoubtScores{validation.names, validation.values, {}, {}}.at(name),
-                           accept);
+  return passing_threshold(validation.at(name), accept);
 }
 
 namespace {
@@ -384,12 +381,11 @@ std::optional<DoubtRule> choose_doubt_rule(const Model& model, const ImageFolder
                                            double coverage, const ProcessGroup& group) {
   if (model.config.model.kind == ModelKind::kSegmenter) return std::nullopt;
   EvalLoader loader(folder, Split::kVal, model.config.data, /*batch_size=*/32);
-  const Scored validation =
+  const Scored scores =
       score_batches([&](Batch& next) { return loader.next(next); },
                     [&](const Tensor& images) { return shared_scores(model, images, group); }, {});
-  if (!validation.values.defined()) return std::nullopt;
-  const DoubtScores scores{validation.names, validation.values, {}, {}};
-  const Tensor wrong = validation.wrong();
+  if (!scores.values.defined()) return std::nullopt;
+  const Tensor wrong = scores.wrong();
   const bool has_answer =
       std::find(scores.names.begin(), scores.names.end(), "answer") != scores.names.end();
   std::string best = has_answer ? "answer" : "max_softmax";
