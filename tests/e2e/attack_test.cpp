@@ -96,6 +96,16 @@ TEST_F(AttackProgram, AsksTheRejectOptionTwice) {
   EXPECT_TRUE(report.at("reject_threshold").is_number());
 }
 
+TEST_F(AttackProgram, AttacksTheAnswerAsItIsGiven) {
+  const ProgramResult result = run_program(attack("--on answer --json -"));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json victims = json::parse(result.out).at("victims");
+  ASSERT_EQ(victims.size(), 2u);
+  EXPECT_EQ(victims[1].at("victim"), "answer, adaptive attacker");
+  // Both are asked about the same images, which nobody has attacked yet.
+  EXPECT_EQ(victims[0].at("scores")[0], victims[1].at("scores")[0]);
+}
+
 TEST_F(AttackProgram, EvaluateMeasuresUncertainty) {
   const std::string plot = path("risk.svg");
   const ProgramResult result =
@@ -115,6 +125,14 @@ TEST_F(AttackProgram, RefusesWhatTheModelLacks) {
                                             " --model classifier" + kTinyTraining);
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
   const std::string command = "attack " + path("judge") + " " + path("data");
+  ASSERT_EQ(run_program("train " + path("data") + " --out " + path("upright") +
+                        " --model classifier --no-flip --no-turn" + kTinyTraining)
+                .exit_code,
+            0);
+  const ProgramResult upright =
+      run_program("attack " + path("upright") + " " + path("data") + " --on answer");
+  EXPECT_EQ(upright.exit_code, 2);
+  EXPECT_THAT(upright.err, HasSubstr("--on answer: this model asks about an image as it lies"));
   EXPECT_EQ(run_program(command + " --on head").exit_code, 2);
   EXPECT_EQ(run_program(command + " --eps=-1").exit_code, 2);
   EXPECT_EQ(run_program(command + " --eps 4 --steps 2 --queries 2 --limit 2").exit_code, 0);

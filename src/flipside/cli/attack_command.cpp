@@ -16,6 +16,8 @@
 #include "flipside/eval/evaluator.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/eval/robustness.h"
+#include "flipside/eval/victims.h"
+#include "flipside/explain/views.h"
 #include "flipside/report/attack_files.h"
 #include "flipside/report/sample_pictures.h"
 
@@ -40,6 +42,7 @@ struct AttackArguments {
 struct Trial {
   std::string name, key;
   Victim victim, judge;
+  bool adaptive = true;  ///< the attacker sees what answers
 };
 
 std::vector<Trial> make_trials(const Model& model, const AttackArguments& arguments,
@@ -54,9 +57,26 @@ std::vector<Trial> make_trials(const Model& model, const AttackArguments& argume
     return {{classifier ? "classifier" : "discriminator, real classes", "discriminator", classes,
              classes}};
   }
+  if (arguments.on == "answer") {
+    const Victim answer = answer_victim(model);
+    return {{"answer, attacker asks about the image as it lies only", "answer_unaware", classes,
+             answer, /*adaptive=*/false},
+            {"answer, adaptive attacker", "answer_adaptive", answer, answer}};
+  }
   const Victim reject = reject_victim(model, arguments.reject_score, threshold);
-  return {{"reject option, attacker sees the real classes only", "reject_unaware", classes, reject},
+  return {{"reject option, attacker sees the real classes only", "reject_unaware", classes, reject,
+           /*adaptive=*/false},
           {"reject option, adaptive attacker", "reject_adaptive", reject, reject}};
+}
+
+/// Throws `Error(kUsage)` for a model without what is to be attacked.
+void require_on(const std::string& on, const Model& model) {
+  if ((on == "head" || on == "reject") && model.config.model.kind != ModelKind::kCounterfactual)
+    fail(ErrorCode::kUsage, "--on {}: only a counterfactual model has it; leave --on out", on);
+  if (on == "answer" && views_of(model.config, /*square=*/true).size() == 1)
+    fail(ErrorCode::kUsage,
+         "--on answer: this model asks about an image as it lies only (average_views = false, or "
+         "trained without flip and turn), which is what is attacked without --on; leave it out");
 }
 
 /// What must be the same for stored results to be gone on with.
@@ -173,6 +193,8 @@ SuiteRecord attack_trial(const Trial& trial, const Batch& images, const SuiteOpt
 Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
                      const StoredRecords& stored) {
   const SuiteRecord record = attack_trial(trial, images, options, stored);
+  // One who does not see what answers fails for that reason, and not by a hidden gradient.
+  if (!trial.adaptive) return summarise(record, options.eps, trial.name, {});
   info("{}: looking for signs of hidden gradients", trial.key);
   return summarise_with_warnings(record, trial.name, trial.victim, images, options);
 }
@@ -210,9 +232,7 @@ void run_attack_command(AttackArguments arguments) {
          "same command without --shard when all shards are done");
   arguments.suite.eps = suite_bounds(arguments);
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
-  if (model.config.model.kind != ModelKind::kCounterfactual && arguments.on != "discriminator")
-    fail(ErrorCode::kUsage, "--on {}: only a counterfactual model has it; leave --on out",
-         arguments.on);
+  require_on(arguments.on, model);
   const ImageFolder folder = scan_for_model(arguments.data, model);
   const Batch images = spread_images(folder, model.config.data, arguments.split, arguments.limit);
   RobustnessReport report;
@@ -290,9 +310,11 @@ void add_attack_command(CLI::App& app) {
       ->type_name("E,E,...");
   command
       ->add_option("--on", arguments->on,
-                   "discriminator (default; or the classifier), head, or reject: the discriminator "
-                   "with fakeness as rejection, by attackers who do not know of it and who do")
-      ->check(CLI::IsMember({"discriminator", "head", "reject"}))
+                   "discriminator (default; or the classifier): asked about the image as it lies; "
+                   "answer: as explain answers, asking again in all views where it is not sure, by "
+                   "attackers who do not know of that and who do; head; or reject: the "
+                   "discriminator with fakeness as rejection, by both attackers")
+      ->check(CLI::IsMember({"discriminator", "answer", "head", "reject"}))
       ->type_name("WHAT");
   add_choice<RejectScore>(
       *command, "--reject-score", arguments->reject_score,

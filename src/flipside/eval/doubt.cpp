@@ -16,6 +16,7 @@
 #include "flipside/eval/meters.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/eval/robustness.h"
+#include "flipside/eval/victims.h"
 #include "flipside/explain/explainer.h"
 
 namespace flipside {
@@ -97,36 +98,6 @@ Scored score_spread(const Model& model, const ImageFolder& folder, const DoubtOp
     return true;
   };
   return score_batches(next, all_scores(model), change, {title, count});
-}
-
-/// What an attacker of all views at once attacks: their mean probabilities, as logits.
-Victim view_victim(const Model& model) {
-  constexpr double kLeast = 1e-12;  // keeps the logarithm's gradient finite
-  return {
-      [&model](const Tensor& images) { return view_probs(model, images).clamp_min(kLeast).log(); },
-      model.num_classes(), /*rejects=*/false};
-}
-
-/// The same with the generator's head, which must be brought to the same wrong answer: the product
-/// of both probabilities, so that neither is neglected once the other is won.
-Victim view_and_head_victim(const Model& model) {
-  const Victim views = view_victim(model), head = head_victim(model);
-  return {[views, head](const Tensor& images) {
-            return views.logits(images) + head.logits(images).log_softmax(/*dim=*/1);
-          },
-          model.num_classes(), /*rejects=*/false};
-}
-
-/// The answers of `victim`, which must not be rejected either: `rejecting` says by how much D's
-/// fakeness exceeds what it lets through.
-Victim unrejected_victim(const Victim& victim, const Victim& rejecting) {
-  const int64_t num_classes = victim.num_classes;
-  const auto logits = [victim, rejecting, num_classes](const Tensor& images) {
-    const Tensor classes = victim.logits(images), all = rejecting.logits(images);
-    const Tensor excess = all.select(1, num_classes) - all.slice(1, 0, num_classes).amax(1);
-    return torch::cat({classes, (classes.amax(1) + excess).unsqueeze(1)}, /*dim=*/1);
-  };
-  return {logits, num_classes, /*rejects=*/true};
 }
 
 /// AUROC of a score that should be high for the first and low for the second; NaN without either.

@@ -1,15 +1,14 @@
 #include "flipside/eval/evaluator.h"
 
-#include <fmt/ranges.h>
-
 #include <cmath>
-#include <tuple>
 
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/class_maps.h"
+#include "flipside/eval/class_scores.h"
 #include "flipside/eval/faithfulness_table.h"
+#include "flipside/eval/judge.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/explain/answer.h"
 #include "flipside/explain/guided_filter.h"
@@ -25,63 +24,6 @@ void check_folder(const ImageFolder& folder, const Model& model, Split split) {
          folder.root.string(), to_string(split));
 }
 
-void warn_of_other_split(const Model& judge, const Model& model, const ImageFolder& folder) {
-  const auto split_of = [](const DataConfig& d) {
-    return std::tuple(d.split_seed, d.val_fraction, d.test_fraction);
-  };
-  const bool drawn = !folder.has_splits && !folder.pack;
-  if (drawn && split_of(judge.config.data) != split_of(model.config.data))
-    warn(
-        "judge: split {} otherwise than the model did, so that it may have learned the images it "
-        "now judges; train it with the same --split-seed, --val-fraction and --test-fraction",
-        folder.root.string());
-}
-
-/// Class scores of any model with probabilities.
-class ClassScores {
- public:
-  /// With `doubt`, certain and doubtful answers apart, by the model's rule.
-  ClassScores(const Model& model, bool doubt)
-      : reference_(model.reference_class),
-        rule_(doubt ? model.doubt_rule : std::nullopt),
-        confusion_(model.num_classes()),
-        certain_(model.num_classes()),
-        doubtful_(model.num_classes()) {}
-  /// `doubt` [N] by the model's rule, undefined where it has none.
-  void add(const Tensor& labels, const Tensor& probs, const Tensor& doubt) {
-    confusion_.add(labels, probs.argmax(/*dim=*/1));
-    ranks_.add(1 - probs.select(/*dim=*/1, reference_), labels != reference_);
-    if (!rule_) return;
-    const Tensor certain = doubt <= rule_->threshold;
-    add_rows(certain_, labels, probs, certain);
-    add_rows(doubtful_, labels, probs, certain.logical_not());
-  }
-  void write(Results& results) const {
-    results.accuracy = confusion_.accuracy();
-    results.balanced_accuracy = confusion_.balanced_accuracy();
-    results.macro_f1 = confusion_.macro_f1();
-    results.auroc = ranks_.auroc();
-    results.confusion = confusion_.counts();
-    if (!rule_) return;
-    const auto certain = static_cast<double>(certain_.total());
-    results.certain = CertainScores{*rule_, certain / static_cast<double>(confusion_.total()),
-                                    certain_.accuracy(), doubtful_.accuracy()};
-  }
-
- private:
-  static void add_rows(ConfusionMeter& meter, const Tensor& labels, const Tensor& probs,
-                       const Tensor& chosen) {
-    const Tensor rows = chosen.nonzero().flatten();
-    if (rows.numel() > 0)
-      meter.add(labels.index_select(0, rows), probs.index_select(0, rows).argmax(/*dim=*/1));
-  }
-
-  int64_t reference_;
-  std::optional<DoubtRule> rule_;
-  ConfusionMeter confusion_, certain_, doubtful_;
-  RankMeter ranks_;
-};
-
 /// Masks of one map at one threshold.
 struct MaskTrial {
   MaskOptions options;
@@ -94,17 +36,6 @@ struct MaskTrial {
 MaskOptions with_threshold(MaskOptions options, double threshold) {
   options.threshold = threshold;
   return options;
-}
-
-/// The judge's penultimate layer; nothing without a judge.
-ChangeTable::Features judge_features(const Model* judge) {
-  if (!judge) return nullptr;
-  return [network = judge->discriminator](const Tensor& images) {
-    torch::NoGradGuard no_grad;
-    Discriminator discriminator = network;
-    const auto device = discriminator->parameters().front().device();
-    return discriminator->features(images.to(device).contiguous(kChannelsLast)).cpu();
-  };
 }
 
 ExactImages exact_images(const Batch& batch, const EvalLoader& loader, int64_t reference) {
@@ -169,7 +100,7 @@ Evaluation::Evaluation(const Explainer& explainer, const ImageFolder& folder,
       head_(model_.num_classes()),
       judge_classes_(model_.num_classes()),
       flips_(model_.num_classes(), std::vector<FlipCount>(model_.num_classes())),
-      changes_(explainer, judge_features(everything_ ? options.judge : nullptr)),
+      changes_(explainer, everything_ && judge_ ? judge_features(*judge_) : nullptr),
       true_masks_(explainer.mask_options()),
       label_free_{explainer.mask_options(), MaskMeter()} {
   for (int64_t k = 0; k < model_.num_classes(); ++k)
@@ -383,17 +314,6 @@ Results evaluate_segmenter(const Model& model, const ImageFolder& folder,
 }
 
 }  // namespace
-
-void check_judge(const Model& judge, const Model& model) {
-  if (judge.config.model.kind != ModelKind::kClassifier)
-    fail(ErrorCode::kArgument, "judge: must be a classifier; train one with --model classifier");
-  if (judge.class_names != model.class_names)
-    fail(ErrorCode::kArgument, "judge: knows the classes {}, the model {}; both need the same data",
-         fmt::join(judge.class_names, ", "), fmt::join(model.class_names, ", "));
-  if (judge.config.data.size != model.config.data.size)
-    fail(ErrorCode::kArgument, "judge: was trained at size {}, the model at {}; train it at {}",
-         judge.config.data.size, model.config.data.size, model.config.data.size);
-}
 
 MaskScores mask_scores(const MaskMeter& meter, double threshold) {
   return {threshold,           meter.iou(),       meter.mean_iou(), meter.f1(),

@@ -86,9 +86,6 @@ struct EvaluateOptions {
   ProcessGroup group;
 };
 
-/// Throws `Error(kArgument)` unless `judge` is a classifier of the model's classes and size.
-void check_judge(const Model& judge, const Model& model);
-
 /// Measures on `folder`. Masks are judged given the true label (a defect image is explained towards
 /// the reference class), so that classification and localisation are told apart; README and report
 /// say so. Throws `Error(kData)` when class names differ from the model's, or when the split holds

@@ -24,6 +24,23 @@ Tensor mean_probs(const Model& model, const Tensor& x, const std::vector<View>& 
   return mean.flatten(/*start_dim=*/1);
 }
 
+/// The images of a batch that are asked for again, [M] int64, and their answers then, [M,K].
+struct SecondAnswers {
+  Tensor images, probs;
+};
+
+SecondAnswers ask_again(const Model& model, const Tensor& x, const Tensor& probs) {
+  auto others = views_of(model.config, x.size(2) == x.size(3));
+  others.erase(others.begin());  // the image as it lies has answered
+  Tensor unsure = (probs.amax(/*dim=*/1) < kSure).nonzero().flatten();
+  if (others.empty()) unsure = unsure.slice(0, 0, 0);
+  const Tensor first = probs.index_select(0, unsure);
+  if (unsure.size(0) == 0) return {unsure, first};
+  const ActivationType type(model.config.explain.generator_precision, x.device());
+  const Tensor rest = mean_probs(model, x.index_select(0, unsure), others);
+  return {unsure, torch::lerp(rest, first, 1.0 / static_cast<double>(others.size() + 1))};
+}
+
 }  // namespace
 
 Tensor network_images(const Model& model, const Tensor& images) {
@@ -42,15 +59,17 @@ Tensor view_probs(const Model& model, const Tensor& images) {
 
 Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits) {
   const Tensor probs = class_probs(logits, model.num_classes());
-  auto others = views_of(model.config, x.size(2) == x.size(3));
-  others.erase(others.begin());  // the image as it lies has answered
-  const Tensor unsure = (probs.amax(/*dim=*/1) < kSure).nonzero().flatten();
-  if (others.empty() || unsure.size(0) == 0) return probs;
-  const ActivationType type(model.config.explain.generator_precision, x.device());
-  const Tensor first = probs.index_select(0, unsure),
-               rest = mean_probs(model, x.index_select(0, unsure), others);
-  const auto views = static_cast<double>(others.size() + 1);
-  return probs.index_copy(0, unsure, torch::lerp(rest, first, 1 / views));
+  const SecondAnswers again = ask_again(model, x, probs);
+  return again.images.size(0) == 0 ? probs : probs.index_copy(0, again.images, again.probs);
+}
+
+Tensor answer_logits(const Model& model, const Tensor& x) {
+  constexpr double kLeast = 1e-12;  // keeps the logarithm's gradient finite
+  const Tensor logits = discriminator_logits(model, x);
+  const SecondAnswers again = ask_again(model, x, class_probs(logits, model.num_classes()));
+  return logits.slice(/*dim=*/1, 0, model.num_classes())
+      .log_softmax(/*dim=*/1)
+      .index_copy(0, again.images, again.probs.clamp_min(kLeast).log());
 }
 
 Tensor real_class_probs(const Model& model, const Tensor& images) {

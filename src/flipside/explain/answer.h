@@ -30,7 +30,13 @@ Tensor view_probs(const Model& model, const Tensor& images);
 /// averages over views; the other views are seen at `explain.generator_precision`.
 Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits);
 
-/// The same by a classifier or the K+1 discriminator from images [N,3,H,W], on the CPU.
+/// The answer as logits [N,K], differentiable in `x` [N,3,H,W]: those of the network where it is
+/// sure, the logarithm of the mean elsewhere. What an attacker of the answer needs, as the logits
+/// of an image that is all too sure still differ where its probabilities are 0 and 1.
+Tensor answer_logits(const Model& model, const Tensor& x);
+
+/// The same probabilities by a classifier or the K+1 discriminator from images [N,3,H,W], on the
+/// CPU.
 Tensor real_class_probs(const Model& model, const Tensor& images);
 
 /// All of that, from `network_images`.

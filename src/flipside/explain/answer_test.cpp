@@ -65,6 +65,37 @@ TEST(Answer, IsAskedForAgainWhereItIsNotSure) {
   }
 }
 
+TEST(Answer, HasLogitsWhoseGradientIsThatOfWhatAnswers) {
+  const Model model = model_in_two_minds(ModelKind::kCounterfactual);
+  const Tensor images = random_images(), probs = real_class_probs(model, images);
+  const Tensor x = images.detach().clone().requires_grad_(true);
+  const Tensor logits = answer_logits(model, x);
+  EXPECT_TRUE(torch::allclose(logits.softmax(1), probs, 1e-4, 1e-5));
+  const auto gradient_at = [&](const Tensor& of) {
+    return torch::autograd::grad({of.select(1, 0).sum()}, {x}, {}, /*retain_graph=*/true)[0];
+  };
+  const Tensor gradient = gradient_at(logits);
+  Discriminator network = model.discriminator;
+  const Tensor plain = gradient_at(network->forward(x).slice(1, 0, 3).log_softmax(1));
+  const Tensor mean = gradient_at(view_probs(model, x).log());
+  for (int64_t i = 0; i < images.size(0); ++i) {
+    const bool sure = plain_probs(model, images.narrow(0, i, 1)).max().item<float>() >= 0.95F;
+    const Tensor expected = sure ? plain[i] : mean[i];
+    EXPECT_LT((gradient[i] - expected).norm().item<float>(),
+              1e-3F * expected.norm().item<float>() + 1e-6F)
+        << i;
+  }
+}
+
+TEST(Answer, HasDifferingLogitsWhereItIsAllTooSure) {
+  const torch::NoGradGuard no_grad;
+  const Model model = model_in_two_minds(ModelKind::kClassifier);
+  model.discriminator->named_parameters()["head.bias"].copy_(torch::tensor({900.0F, 0.0F, -50.0F}));
+  const Tensor logits = answer_logits(model, random_images());
+  EXPECT_TRUE((logits.select(1, 1) - logits.select(1, 2) > 0).all().item<bool>());
+  EXPECT_LT(logits.select(1, 1).max().item<float>(), -200.0F);  // its probability is 0
+}
+
 TEST(Answer, IsThatOfTheImageAsItLiesWithoutViews) {
   Model model = model_in_two_minds(ModelKind::kClassifier);
   model.config.explain.average_views = false;

@@ -9,7 +9,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
-#include "flipside/eval/evaluator.h"
+#include "flipside/eval/judge.h"
 #include "flipside/eval/meters.h"
 #include "flipside/explain/answer.h"
 #include "flipside/explain/measure.h"
