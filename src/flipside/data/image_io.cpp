@@ -224,7 +224,8 @@ Tensor from_float_map(const cv::Mat& map) {
   return torch::from_blob(whole.data, {1, whole.rows, whole.cols}).clone();
 }
 
-void write_image(const fs::path& path, const cv::Mat& image, Durability durability) {
+std::string encode_image(const fs::path& path, const cv::Mat& image,
+                         const std::vector<int>& parameters) {
   const std::string ending = lower_ending(path);
   if (ending != ".png" && ending != ".jpg" && ending != ".jpeg")
     fail(ErrorCode::kIo, "{}: images are written as .png or .jpg; choose one of these endings",
@@ -237,13 +238,16 @@ void write_image(const fs::path& path, const cv::Mat& image, Durability durabili
   std::vector<uint8_t> bytes;
   bool encoded = false;
   try {
-    encoded = cv::imencode(ending, stored, bytes);
+    encoded = cv::imencode(ending, stored, bytes, parameters);
   } catch (const cv::Exception& error) {
     fail(ErrorCode::kIo, "{}: could not be encoded: {}", path.string(), error.err);
   }
   if (!encoded) fail(ErrorCode::kIo, "{}: could not be encoded", path.string());
-  atomic_write(path, std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()),
-               durability);
+  return {bytes.begin(), bytes.end()};
+}
+
+void write_image(const fs::path& path, const cv::Mat& image, Durability durability) {
+  atomic_write(path, encode_image(path, image), durability);
 }
 
 }  // namespace flipside

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <opencv2/core.hpp>
 #include <string>
+#include <vector>
 
 #include "flipside/core/file.h"
 #include "flipside/core/torch.h"
@@ -42,8 +43,11 @@ cv::Mat to_mask_image(const Tensor& mask);
 cv::Mat to_float_map(const Tensor& map);
 Tensor from_float_map(const cv::Mat& map);
 
-/// Encodes by the ending of `path` (.png, .jpg) and writes atomically. `image` is CV_8UC3 RGB or
-/// CV_8UC1. Throws `Error(kIo)`.
+/// The bytes of an image file, by the ending of `path` (.png, .jpg), which need not exist. `image`
+/// is CV_8UC3 RGB or CV_8UC1; `parameters` as OpenCV's `imencode` takes them. Throws `Error(kIo)`.
+std::string encode_image(const fs::path& path, const cv::Mat& image,
+                         const std::vector<int>& parameters = {});
+/// Writes them atomically.
 void write_image(const fs::path& path, const cv::Mat& image,
                  Durability durability = Durability::kSynced);
 

@@ -32,10 +32,14 @@ class PictureScores {
   void put_into(ExplainedMaskScores& scores) const;
 
  private:
-  int64_t class_of(const Model& model, const cv::Mat& picture) const {
-    const Tensor input = network_input(explainer_, picture).unsqueeze(0);
-    return real_class_probs(model, input).argmax(/*dim=*/1).item<int64_t>();
+  Tensor input_of(const cv::Mat& picture) const {
+    return network_input(explainer_, picture).unsqueeze(0);
   }
+  /// `input`: [1,3,H,W].
+  static bool is(const Tensor& input, int64_t label, const Model& by) {
+    return real_class_probs(by, input).argmax(/*dim=*/1).item<int64_t>() == label;
+  }
+  /// Of an image that the judge takes for a defect.
   void add_deletion(const cv::Mat& image, const cv::Mat& truth, const ExplainedImage& drawn);
 
   const Explainer& explainer_;
@@ -49,28 +53,24 @@ ExplainedImage PictureScores::add(const cv::Mat& image, const cv::Mat& truth) {
   if (const auto scale = window_scale(model, image.size(), {}))
     return draw_explanation(explain_in_windows(explainer_, image, *scale), model.reference_class,
                             image);
-  const Tensor input = network_input(explainer_, image).unsqueeze(0);
+  const Tensor input = input_of(image);
   const Explanation explanation = explainer_.explain(input, {}, Effort::kNoDoubt);
   ExplainedImage drawn = draw_explanation(explainer_, explanation, 0, image);
   const auto target = explanation.target.item<int64_t>();
   ++images_;
   made_ += explanation.counterfactual_probs.argmax(/*dim=*/1).item<int64_t>() == target;
-  written_ += class_of(model, drawn.counterfactual) == target;
-  add_deletion(image, truth, drawn);
+  written_ += is(input_of(drawn.counterfactual), target, model);
+  if (!is(input, model.reference_class, judge_)) add_deletion(image, truth, drawn);
   return drawn;
 }
 
 void PictureScores::add_deletion(const cv::Mat& image, const cv::Mat& truth,
                                  const ExplainedImage& drawn) {
-  const auto is_good = [&](const cv::Mat& picture) {
-    return class_of(judge_, picture) == explainer_.model().reference_class;
-  };
   const auto is_good_without = [&](const cv::Mat& mask) {
     cv::Mat picture = image.clone();
     drawn.counterfactual.copyTo(picture, mask);
-    return is_good(picture);
+    return is(input_of(picture), explainer_.model().reference_class, judge_);
   };
-  if (is_good(image)) return;
   ++defects_;
   deleted_ += is_good_without(drawn.mask);
   deleted_by_truth_ += is_good_without(truth);

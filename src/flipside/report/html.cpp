@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <opencv2/imgcodecs.hpp>
-#include <opencv2/imgproc.hpp>
 
 #include "flipside/core/error.h"
+#include "flipside/data/image_io.h"
 
 namespace flipside {
 namespace {
@@ -31,19 +31,12 @@ std::string base64(const std::string& bytes) {
 std::string data_uri(const cv::Mat& image, PictureCode code) {
   if (image.empty() || (image.type() != CV_8UC3 && image.type() != CV_8UC1))
     fail(ErrorCode::kArgument, "data_uri: the picture must be CV_8UC3 or CV_8UC1 and not empty");
-  cv::Mat stored;
-  if (image.channels() == 3)
-    cv::cvtColor(image, stored, cv::COLOR_RGB2BGR);
-  else
-    stored = image;
-  std::vector<uint8_t> bytes;
   const bool is_png = code == PictureCode::kPng;
-  if (is_png)
-    cv::imencode(".png", stored, bytes, {cv::IMWRITE_PNG_COMPRESSION, 9});
-  else
-    cv::imencode(".jpg", stored, bytes, {cv::IMWRITE_JPEG_QUALITY, kJpegQuality});
-  return std::string("data:image/") + (is_png ? "png" : "jpeg") + ";base64," +
-         base64({bytes.begin(), bytes.end()});
+  const std::vector<int> how = is_png ? std::vector<int>{cv::IMWRITE_PNG_COMPRESSION, 9}
+                                      : std::vector<int>{cv::IMWRITE_JPEG_QUALITY, kJpegQuality};
+  const char* const type = is_png ? "png" : "jpeg";
+  return fmt::format("data:image/{};base64,{}", type,
+                     base64(encode_image(std::string("picture.") + type, image, how)));
 }
 
 std::string picture_element(const cv::Mat& image, PictureCode code,
