@@ -28,21 +28,22 @@ bool prefers_onednn(const Tensor& x) {
 }  // namespace
 
 template <typename Make>
-Tensor ConvImpl::kept_in(Kept& kept, at::ScalarType type, const Make& make) {
+Tensor ConvImpl::kept_in(Kept& kept, const Make& make) {
   const std::lock_guard lock(mutex_);
   const int64_t version = weight._version();
   const bool current = kept.source.defined() && kept.source.data_ptr() == weight.data_ptr() &&
-                       kept.version == version && kept.type == type;
-  if (!current) kept = {make(), weight.detach(), version, type};
+                       kept.version == version;
+  if (!current) kept = {make(), weight.detach(), version};
   return kept.weights;
 }
 
 Tensor ConvImpl::kept_weights(at::ScalarType type) {
-  return kept_in(winograd_, type, [&] { return winograd_weights(weight, type); });
+  Kept& kept = type == at::kBFloat16 ? winograd_bfloat16_ : winograd_;
+  return kept_in(kept, [&] { return winograd_weights(weight, type); });
 }
 
 Tensor ConvImpl::kept_direct_weights() {
-  return kept_in(direct_, at::kBFloat16, [&] { return direct_weights(weight); });
+  return kept_in(direct_, [&] { return direct_weights(weight); });
 }
 
 Conv make_conv(int64_t in, int64_t out, int64_t kernel, bool bias) {

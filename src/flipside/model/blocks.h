@@ -110,8 +110,8 @@ class ConvImpl : public torch::nn::Conv2dImpl {
  public:
   using torch::nn::Conv2dImpl::Conv2dImpl;
   bool is_frozen() const { return !weight.requires_grad(); }
-  /// `winograd_weights(weight, type)`, made again where the weights have changed since, or the
-  /// type. Thread-safe, as the next.
+  /// `winograd_weights(weight, type)`, made again where the weights have changed since.
+  /// Thread-safe, as the next.
   Tensor kept_weights(at::ScalarType type = at::kFloat);
   /// `direct_weights(weight)`, likewise.
   Tensor kept_direct_weights();
@@ -120,13 +120,12 @@ class ConvImpl : public torch::nn::Conv2dImpl {
   struct Kept {
     Tensor weights, source;  // source shares its numbers with `weight` as it was
     int64_t version = -1;    // of `weight` then
-    at::ScalarType type = at::kFloat;
   };
   template <typename Make>
-  Tensor kept_in(Kept& kept, at::ScalarType type, const Make& make);
+  Tensor kept_in(Kept& kept, const Make& make);
 
   std::mutex mutex_;
-  Kept winograd_, direct_;
+  Kept winograd_, winograd_bfloat16_, direct_;  // each its own: a network is asked in turn
 };
 TORCH_MODULE(Conv);
 

@@ -265,6 +265,9 @@ TEST(Conv, KeepsItsWeightsUntilTheyChange) {
   const Tensor rounded = layer->kept_weights(at::kBFloat16);
   EXPECT_EQ(rounded.defined(), !kernels::has_amx());  // with tiles another way is taken
   EXPECT_TRUE(!rounded.defined() || rounded.scalar_type() == at::kBFloat16);
+  const Tensor full = layer->kept_weights();  // neither kind takes the other's place
+  EXPECT_TRUE(layer->kept_weights(at::kBFloat16).is_same(rounded));
+  EXPECT_TRUE(layer->kept_weights().is_same(full));
   const Tensor direct = layer->kept_direct_weights();
   EXPECT_TRUE(torch::equal(direct, direct_weights(layer->weight)));
   EXPECT_TRUE(layer->kept_direct_weights().is_same(direct));
