@@ -52,8 +52,8 @@ double false_marks(const std::vector<ChangeScores>& changes, int64_t reference);
 class ChangeMeter {
  public:
   static constexpr double kVisible = 0.05;  ///< of the range, [0,1] units
-  /// `rule` makes masks of saliency.
-  explicit ChangeMeter(MaskOptions rule) : rule_(rule) {}
+  /// `rule` makes masks of saliency; by its threshold alone, alike for strong and faint changes.
+  explicit ChangeMeter(MaskOptions rule) : rule_(rule) { rule_.faint_share = 0; }
   /// images and counterfactuals [N,3,H,W] in [0,1], saliency [N,1,H,W]; all calls of one size.
   void add(const Tensor& images, const Tensor& counterfactuals, const Tensor& saliency);
   int64_t images() const { return images_; }

@@ -33,8 +33,10 @@ struct MaskTrial {
   }
 };
 
+/// One threshold for every map.
 MaskOptions with_threshold(MaskOptions options, double threshold) {
   options.threshold = threshold;
+  options.faint_share = 0;
   return options;
 }
 

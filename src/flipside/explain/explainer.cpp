@@ -24,6 +24,7 @@ MaskOptions options_at(double threshold, double sensitivity) {
   MaskOptions options;
   if (std::isfinite(threshold)) options.threshold = threshold;
   options.threshold = std::max(options.threshold / sensitivity, kMinThreshold);
+  options.faint_share = kFaintShare;
   return options;
 }
 

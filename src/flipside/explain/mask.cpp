@@ -63,11 +63,24 @@ void blur(const float* from, float* to, int64_t height, int64_t width,
   }
 }
 
+/// Where marks begin in a map of these values.
+double threshold_for(const float* values, int64_t pixels, const MaskOptions& options) {
+  if (options.faint_share <= 0) return options.threshold;
+  const double largest = *std::max_element(values, values + pixels);
+  const double lower = std::max(options.faint_share * largest, kFaintest * options.threshold);
+  if (lower >= options.threshold) return options.threshold;
+  const auto most = static_cast<int64_t>(kFaintArea * static_cast<double>(pixels));
+  if (most == 0) return options.threshold;
+  std::vector<float> sorted(values, values + pixels);
+  std::nth_element(sorted.begin(), sorted.end() - most, sorted.end());
+  return std::clamp<double>(*(sorted.end() - most), lower, options.threshold);
+}
+
 /// The values at or above the threshold as 0 and 1, without the small regions, in place.
 void threshold_and_clean(Tensor map, const MaskOptions& options) {
   float* values = map.data_ptr<float>();
   const int64_t height = map.size(-2), width = map.size(-1), pixels = height * width;
-  const auto threshold = static_cast<float>(options.threshold);
+  const auto threshold = static_cast<float>(threshold_for(values, pixels, options));
   std::vector<uint8_t> mask(pixels);
   for (int64_t i = 0; i < pixels; ++i) mask[i] = values[i] >= threshold;
   const double min_pixels = options.min_area * static_cast<double>(pixels);

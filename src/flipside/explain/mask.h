@@ -15,7 +15,14 @@ constexpr double kMinThreshold = 1.0 / 255;
 struct MaskOptions {
   double threshold = 0.1;    ///< saliency in [0,1] units of |x_cf - x|
   double min_area = 0.0015;  ///< connected regions under this share of the image are dropped
+  /// In a map that is faint everywhere marks begin lower: at this share of its largest value, but
+  /// not below `kFaintest` of the threshold, nor so low that more than `kFaintArea` of the image is
+  /// marked (docs/equations.md, "Masks"). 0: at the threshold alike.
+  double faint_share = 0;
 };
+
+/// Of a model's own maps. All three were chosen on validation masks.
+constexpr double kFaintShare = 0.35, kFaintest = 0.6, kFaintArea = 0.1;
 
 /// Gaussian sigma that saliency is smoothed with, in pixels of the networks' resolution.
 constexpr double kSmoothing = 0.6;
@@ -31,7 +38,7 @@ Tensor saliency_map(const Tensor& image, const Tensor& counterfactual, bool with
 /// Gaussian smoothing of each map, [N,1,H,W], reflected at the border.
 Tensor smooth(const Tensor& saliency, double sigma);
 
-/// Thresholded (>=), small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
+/// Thresholded (>=), each map by itself, small 8-connected regions dropped: [N,1,H,W] of 0 and 1.
 Tensor saliency_to_mask(const Tensor& saliency, const MaskOptions& options);
 
 /// Otsu's threshold (1979) of values in [0, 1] over a histogram of 1024 bins up to the largest

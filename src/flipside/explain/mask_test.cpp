@@ -140,6 +140,49 @@ TEST(SaliencyToMask, DropsSmallEightConnectedRegions) {
   EXPECT_EQ(saliency_to_mask(map, options).sum().item<double>(), 0);
 }
 
+/// Which of some values of a map of a hundred pixels, whose largest is `largest`, are marked.
+std::vector<bool> marked_beside(float largest, const std::vector<float>& values) {
+  Tensor map = torch::zeros({1, 1, 10, 10});
+  map[0][0][9][9] = largest;
+  const auto count = static_cast<int64_t>(values.size());
+  map.flatten().slice(0, 0, count).copy_(torch::tensor(values));
+  const Tensor mask = saliency_to_mask(map, {0.2, /*min_area=*/0, /*faint_share=*/0.5});
+  std::vector<bool> marked;
+  for (int64_t i = 0; i < count; ++i) marked.push_back(mask.flatten()[i].item<float>() == 1.0F);
+  return marked;
+}
+
+TEST(SaliencyToMask, MarksFaintMapsFromAShareOfTheirLargestValueOn) {
+  const std::vector<float> values{0.11F, 0.13F, 0.14F, 0.16F, 0.19F, 0.21F};
+  using Marks = std::vector<bool>;
+  EXPECT_EQ(marked_beside(0.90F, values), (Marks{false, false, false, false, false, true}));
+  EXPECT_EQ(marked_beside(0.41F, values), (Marks{false, false, false, false, false, true}));
+  EXPECT_EQ(marked_beside(0.30F, values), (Marks{false, false, false, true, true, true}));  // .15
+  EXPECT_EQ(marked_beside(0.22F, values), (Marks{false, true, true, true, true, true}));    // .12
+  EXPECT_EQ(kFaintest, 0.6);
+}
+
+TEST(SaliencyToMask, MarksNoMoreThanATenthOfAnImageForBeingFaint) {
+  std::vector<float> values;  // .15, half of the largest, would mark twenty of them
+  for (int k = 0; k < 30; ++k) values.push_back(0.131F + 0.002F * static_cast<float>(k));
+  const std::vector<bool> marked = marked_beside(0.30F, values);
+  EXPECT_EQ(std::count(marked.begin(), marked.end(), true), 9);  // and the largest
+  for (int k = 21; k < 30; ++k) EXPECT_TRUE(marked[k]) << k;
+  // What reaches the threshold itself is marked wherever it is.
+  EXPECT_EQ(marked_beside(0.30F, std::vector<float>(40, 0.2F)), std::vector<bool>(40, true));
+}
+
+TEST(SaliencyToMask, KnowsEachMapsOwnLargestValue) {
+  Tensor maps = torch::zeros({2, 1, 10, 10});
+  maps[0][0][0][0] = 0.9F;
+  maps[1][0][0][0] = 0.25F;
+  maps.select(/*dim=*/3, 5).select(/*dim=*/2, 5).fill_(0.15F);
+  const Tensor masks = saliency_to_mask(maps, {0.2, /*min_area=*/0, /*faint_share=*/0.5});
+  EXPECT_EQ(masks[0].sum().item<float>(), 1.0F);
+  EXPECT_EQ(masks[1].sum().item<float>(), 2.0F);
+  EXPECT_EQ(masks[1][0][5][5].item<float>(), 1.0F);
+}
+
 TEST(MaskImage, IsTheSameRuleAtTheOriginalSize) {
   Tensor map = torch::zeros({1, 1, 8, 8});
   map.slice(2, 2, 6).slice(3, 2, 6).fill_(0.8);  // a square of 4x4 pixels
