@@ -87,7 +87,7 @@ Tensor finished_map(AttributionMethod method, const AttributionMaps& maps, const
 }
 
 MaskOptions finished_mask_options(const MapSetting& setting, double threshold) {
-  return {threshold, setting.min_area};
+  return {threshold, setting.min_area, setting.faint_share};
 }
 
 std::string describe(AttributionMethod method, const MapSetting& setting) {
@@ -95,6 +95,8 @@ std::string describe(AttributionMethod method, const MapSetting& setting) {
   if (is_attribution(method)) text += fmt::format("{}, ", to_string(setting.sign));
   text += fmt::format("smoothing {:g}, ", setting.smoothing);
   if (setting.edge_radius > 0) text += fmt::format("edges within {} pixels, ", setting.edge_radius);
+  if (setting.faint_share > 0)
+    text += fmt::format("faint maps from {:g} %, ", 100 * setting.faint_share);
   return text + fmt::format("regions from {:g} %", 100 * setting.min_area);
 }
 

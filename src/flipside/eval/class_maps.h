@@ -13,6 +13,7 @@ struct MapSetting {
   double smoothing = kSmoothing;             ///< Gaussian sigma in pixels
   int64_t edge_radius = 0;                   ///< of `follow_edges`, after smoothing; 0: not
   double min_area = MaskOptions{}.min_area;  ///< as `MaskOptions::min_area`
+  double faint_share = 0;                    ///< as `MaskOptions::faint_share`
 };
 
 /// The methods that a model can answer: all for a counterfactual model, all but the counterfactual

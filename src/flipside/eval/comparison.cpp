@@ -17,7 +17,7 @@ namespace {
 constexpr double kSmoothings[] = {0, 0.5, 1.5, 3};  // pixels
 constexpr int64_t kEdgeRadii[] = {0, 1, 4};         // pixels; 0: without
 constexpr double kMinAreas[] = {0, 0.0015, 0.006};  // shares of the image
-constexpr double kFactors[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3};
+constexpr double kFactors[] = {0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.15, 1.3, 1.5};
 constexpr size_t kFinalists = 3;  // settings whose clean-up is tuned
 constexpr int64_t kRandomisationImages = 16;
 
@@ -105,19 +105,23 @@ void keep_best(std::vector<Candidate>& best, Candidate candidate) {
 void tune_clean_up(Candidate& candidate, const Cases& cases) {
   const double start = candidate.threshold;
   MapSetting setting = candidate.setting;
-  for (const double min_area : kMinAreas)
-    for (const double factor : kFactors) {
-      setting.min_area = min_area;
-      const double threshold = std::max(start * factor, kMinThreshold);
-      MaskMeter meter;
-      for (size_t i = 0; i < candidate.maps.size(); ++i)
-        meter.add(saliency_to_mask(candidate.maps[i], finished_mask_options(setting, threshold)),
-                  cases.batches[i].masks);
-      if (!(meter.iou() > candidate.iou)) continue;
-      candidate.setting = setting;
-      candidate.threshold = threshold;
-      candidate.iou = meter.iou();
-    }
+  const auto try_at = [&](double threshold) {
+    MaskMeter meter;
+    for (size_t i = 0; i < candidate.maps.size(); ++i)
+      meter.add(saliency_to_mask(candidate.maps[i], finished_mask_options(setting, threshold)),
+                cases.batches[i].masks);
+    if (!(meter.iou() > candidate.iou)) return;
+    candidate.setting = setting;
+    candidate.threshold = threshold;
+    candidate.iou = meter.iou();
+  };
+  for (const double faint_share : {0.0, kFaintShare})
+    for (const double min_area : kMinAreas)
+      for (const double factor : kFactors) {
+        setting.faint_share = faint_share;
+        setting.min_area = min_area;
+        try_at(std::max(start * factor, kMinThreshold));
+      }
 }
 
 /// The best of everything that is tried for a method.

@@ -37,7 +37,8 @@ Json setting_json(const MapSetting& setting) {
           {"sign", to_string(setting.sign)},
           {"smoothing", setting.smoothing},
           {"edge_radius", setting.edge_radius},
-          {"min_area", setting.min_area}};
+          {"min_area", setting.min_area},
+          {"faint_share", setting.faint_share}};
 }
 
 MapSetting setting_from(const Json& json) {
@@ -58,6 +59,7 @@ MapSetting setting_from(const Json& json) {
   json.at("smoothing").get_to(setting.smoothing);
   setting.edge_radius = json.value("edge_radius", int64_t{0});  // earlier versions had none
   json.at("min_area").get_to(setting.min_area);
+  setting.faint_share = json.value("faint_share", 0.0);  // likewise
   return setting;
 }
 
