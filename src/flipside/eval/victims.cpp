@@ -11,10 +11,8 @@ Victim answer_victim(const Model& model) {
 }
 
 Victim view_victim(const Model& model) {
-  constexpr double kLeast = 1e-12;  // keeps the logarithm's gradient finite
-  return {
-      [model](const Tensor& images) { return view_probs(model, images).clamp_min(kLeast).log(); },
-      model.num_classes(), /*rejects=*/false};
+  return {[model](const Tensor& images) { return mean_logits(view_probs(model, images)); },
+          model.num_classes(), /*rejects=*/false};
 }
 
 Victim view_and_head_victim(const Model& model) {

@@ -57,6 +57,11 @@ Tensor view_probs(const Model& model, const Tensor& images) {
   return mean_probs(model, x, views_of(model.config, x.size(2) == x.size(3)));
 }
 
+Tensor mean_logits(const Tensor& probs) {
+  constexpr double kLeast = 1e-12;
+  return probs.clamp_min(kLeast).log();
+}
+
 Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits) {
   const Tensor probs = class_probs(logits, model.num_classes());
   const SecondAnswers again = ask_again(model, x, probs);
@@ -64,12 +69,11 @@ Tensor answer_probs(const Model& model, const Tensor& x, const Tensor& logits) {
 }
 
 Tensor answer_logits(const Model& model, const Tensor& x) {
-  constexpr double kLeast = 1e-12;  // keeps the logarithm's gradient finite
   const Tensor logits = discriminator_logits(model, x);
   const SecondAnswers again = ask_again(model, x, class_probs(logits, model.num_classes()));
   return logits.slice(/*dim=*/1, 0, model.num_classes())
       .log_softmax(/*dim=*/1)
-      .index_copy(0, again.images, again.probs.clamp_min(kLeast).log());
+      .index_copy(0, again.images, mean_logits(again.probs));
 }
 
 Tensor real_class_probs(const Model& model, const Tensor& images) {

@@ -25,6 +25,9 @@ Tensor network_images(const Model& model, const Tensor& images);
 /// are; differentiable in the images [N,3,H,W].
 Tensor view_probs(const Model& model, const Tensor& images);
 
+/// Mean probabilities [N,K] as logits: their logarithm, its gradient kept finite.
+Tensor mean_logits(const Tensor& probs);
+
 /// Class probabilities [N,K] of `network_images` whose logits are [N,K] or [N,K+1], "fake" left
 /// out: their softmax, but the mean over the views where its largest is below `kSure` and the model
 /// averages over views; the other views are seen at `explain.generator_precision`.
