@@ -18,6 +18,7 @@ inline Model small_model(std::vector<std::string> class_names, int64_t reference
   config.data.size = size;
   config.explain.average_views = false;  // what the networks say themselves
   config.explain.second_pass = false;
+  config.explain.furthest = 1;
   config.explain.generator_precision = Precision::kFloat32;
   Model model = make_model(config, std::move(class_names), reference_class);
   model.eval();

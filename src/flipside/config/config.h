@@ -145,6 +145,7 @@ struct ExplainConfig {
   bool average_views = true;
   bool one_pass = false;    ///< the generator has learned the mean over the views (`distil`)
   bool second_pass = true;  ///< over counterfactuals that do not convince the discriminator
+  double furthest = 1.4;    ///< times its change, for a counterfactual that D is not sure of
   int64_t edge_radius = 1;  ///< pixels; 0: maps are not fitted to edges
   Precision generator_precision = Precision::kAuto;
 };

@@ -211,7 +211,8 @@ void data_fields(FieldList& list, DataConfig& d) {
               "which images those are; the same for every --seed, so that trainings compare");
   list.text("reference_class", d.reference_class, "class of the good parts; empty: by its name");
   list.number("cache_mb", d.cache_mb, 0, 1 << 20, "memory for decoded images, MB");
-  list.boolean("balanced", d.balanced, "batches with equally many images of each class");
+  list.boolean("balanced", d.balanced,
+               "half of each batch of the reference class, the other half of the defects alike");
   list.boolean("flip", d.flip, "mirror training images at random");
   list.boolean("turn", d.turn, "turn training images by right angles");
   list.number("zoom", d.zoom, 0, 0.9, "scale training images by 1 +- zoom");
@@ -278,6 +279,10 @@ void explain_fields(FieldList& list, ExplainConfig& e) {
   list.boolean("second_pass", e.second_pass,
                "go over the marked change once more where the discriminator does not yet see the "
                "target class, and keep it where it then does");
+  list.number(
+      "furthest", e.furthest, 1.0, 3.0,
+      "take a counterfactual of which the discriminator is not sure further along its own change, "
+      "in steps of 0.2 up to so many times as far; 1: not");
   list.number(
       "edge_radius", e.edge_radius, 0, 64,
       "fit maps to the image's edges within so many pixels of size: masks more exact, though above "

@@ -7,6 +7,7 @@ namespace flipside {
 
 Model first_passes(Model model) {
   model.config.explain.second_pass = false;
+  model.config.explain.furthest = 1;
   return model;
 }
 

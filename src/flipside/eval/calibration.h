@@ -6,8 +6,8 @@
 
 namespace flipside {
 
-/// The model without `explain.second_pass`: thresholds are chosen, and the generators of a training
-/// compared, by what they do at once, which a second pass hides.
+/// The model without `explain.second_pass` and `explain.furthest`: thresholds are chosen, and the
+/// generators of a training compared, by what they do at once, which these hide.
 Model first_passes(Model model);
 
 /// Chooses what a model of any kind says beyond its networks' answers anew, on the folder's

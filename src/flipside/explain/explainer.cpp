@@ -28,6 +28,11 @@ MaskOptions options_at(double threshold, double sensitivity) {
   return options;
 }
 
+/// Probability of its target from which on a counterfactual is taken no further.
+constexpr double kConvincing = 0.8;
+/// By how much of its change a counterfactual is taken further at a time.
+constexpr double kStep = 0.2;
+
 Tensor to_cpu(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat32); }
 
 void check_targets(const Tensor& targets, int64_t num_images, int64_t num_classes) {
@@ -126,8 +131,9 @@ Explanation Explainer::infer(const Tensor& images, const Tensor& targets, Effort
   result.fakeness = to_cpu(fakeness(answers.logits, model_.config.model.fake_head));
   result.predicted = predicted.cpu();
   const GeneratorResult made = generate(x, target, averaged);
-  const Outcome outcome =
-      gone_over(outcome_of(x, made.counterfactual), x, target, averaged, result.predicted);
+  const Outcome outcome = taken_further(
+      gone_over(outcome_of(x, made.counterfactual), x, target, averaged, result.predicted), x,
+      target);
   answers.head_probs = made.class_logits.softmax(/*dim=*/1);
   result.head_probs = to_cpu(answers.head_probs);
   result.target = target.cpu();
@@ -157,6 +163,20 @@ Explainer::Outcome Explainer::outcome_of(const Tensor& x, const Tensor& counterf
           map_of(x, counterfactual, model_.thresholds.without_cast)};
 }
 
+Explainer::Outcome Explainer::Outcome::replaced(const Tensor& rows, const Outcome& again,
+                                                const Tensor& kept) const {
+  const Tensor chosen = kept.nonzero().flatten();
+  Outcome result;
+  for (const auto field :
+       {&Outcome::counterfactual, &Outcome::probs, &Outcome::fakeness, &Outcome::saliency}) {
+    const Tensor& before = this->*field;
+    const Tensor from = chosen.to(before.device());
+    result.*field = before.index_copy(0, rows.to(before.device()).index_select(0, from),
+                                      (again.*field).index_select(0, from));
+  }
+  return result;
+}
+
 Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, const Tensor& target,
                                         const Tensor& averaged, const Tensor& predicted) const {
   const double threshold = model_.thresholds.label_free;
@@ -177,16 +197,27 @@ Explainer::Outcome Explainer::gone_over(const Outcome& first, const Tensor& x, c
   const Tensor after = generate(before, chosen(target), chosen(averaged)).counterfactual;
   const Outcome second =
       outcome_of(chosen(x), torch::lerp(before, after, chosen(marked.clamp(0, 1).to(x.device()))));
+  return first.replaced(rows, second, not_convinced(second, chosen(target)).logical_not());
+}
 
-  const Tensor helped = not_convinced(second, chosen(target)).logical_not().nonzero().flatten();
-  const auto replaced = [&](const Tensor& all, const Tensor& again) {
-    const Tensor kept = helped.to(all.device());
-    return all.index_copy(0, rows.to(all.device()).index_select(0, kept),
-                          again.index_select(0, kept));
+Explainer::Outcome Explainer::taken_further(const Outcome& made, const Tensor& x,
+                                            const Tensor& target) const {
+  const auto sureness = [](const Outcome& outcome, const Tensor& targets) {
+    return outcome.probs.gather(/*dim=*/1, targets.unsqueeze(1)).squeeze(1);
   };
-  return {replaced(first.counterfactual, second.counterfactual),
-          replaced(first.probs, second.probs), replaced(first.fakeness, second.fakeness),
-          replaced(first.saliency, second.saliency)};
+  const Tensor change = made.counterfactual - x;
+  Outcome best = made;
+  const auto steps = int64_t((model_.config.explain.furthest - 1) / kStep + 1e-6);
+  for (int64_t step = 1; step <= steps; ++step) {
+    const Tensor so_far = sureness(best, target);
+    const Tensor rows = (so_far < kConvincing).nonzero().flatten();
+    if (rows.size(0) == 0) break;
+    const auto chosen = [&rows](const Tensor& of_all) { return of_all.index_select(0, rows); };
+    const Tensor further = (chosen(x) + (1 + step * kStep) * chosen(change)).clamp(0, 1);
+    const Outcome outcome = outcome_of(chosen(x), further);
+    best = best.replaced(rows, outcome, sureness(outcome, chosen(target)) > chosen(so_far));
+  }
+  return best;
 }
 
 GeneratorResult Explainer::generate(const Tensor& x, const Tensor& target,

@@ -21,7 +21,8 @@ struct Explanation {
   Tensor counterfactual;           ///< [N,3,H,W] in [0,1]; to the reference class the mean over
                                    ///< `views_of`, unless the generator has learned that
                                    ///< (`explain.one_pass`); gone over again where
-                                   ///< `explain.second_pass` helps
+                                   ///< `explain.second_pass` helps, and taken further where D is
+                                   ///< not sure of it (`explain.furthest`)
   Tensor counterfactual_probs;     ///< [N,K] by D, likewise
   Tensor counterfactual_fakeness;  ///< [N]
   Tensor doubt;                    ///< [N] float64, high where the answer is doubtful, by the
@@ -83,6 +84,10 @@ class Explainer {
   /// [N,1,H,W].
   struct Outcome {
     Tensor counterfactual, probs, fakeness, saliency;
+
+    /// With those of `rows` [M] taken from `again`, which has M of each, that are to be `kept` [M]
+    /// of type bool.
+    Outcome replaced(const Tensor& rows, const Outcome& again, const Tensor& kept) const;
   };
   /// Whether an explanation has `Explanation::doubt`.
   bool tells_doubt(Effort effort) const;
@@ -95,6 +100,9 @@ class Explainer {
   /// all below the threshold. Kept where D sees the target then (docs/equations.md, "Masks").
   Outcome gone_over(const Outcome& first, const Tensor& x, const Tensor& target,
                     const Tensor& averaged, const Tensor& predicted) const;
+  /// Those of which D is not sure, taken further along their own change, up to `explain.furthest`
+  /// times as far: the first of which it is, or else the surest (docs/equations.md, "Masks").
+  Outcome taken_further(const Outcome& made, const Tensor& x, const Tensor& target) const;
   /// Counterfactuals and class logits of x [N,3,H,W] with targets [N]. The images `averaged` [N] of
   /// type bool, which go to the reference class, get the mean over all views: there is one way to
   /// take a defect out. Of the many ways to put one in, the mean is none.

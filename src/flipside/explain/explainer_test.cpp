@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <future>
 
 #include "flipside/explain/guided_filter.h"
@@ -88,26 +89,19 @@ Tensor gone_over(const Model& once, const Tensor& counterfactual, const Tensor& 
   return result;
 }
 
-/// Moves D's border between the two classes to where the image whose second pass gains most is
-/// "bad" after it and not yet before.
-void move_border(Model& once, const Tensor& images, double threshold) {
+/// Moves D's border between the two classes [0, 1] so that of the pairs of images [N,3,H,W] the one
+/// whose logits' difference grows most from `before` to `after` has `difference` half way.
+void move_border(Model& model, const Tensor& before, const Tensor& after, double difference) {
   torch::NoGradGuard no_grad;
-  const Tensor towards = torch::zeros({images.size(0)}, torch::kInt64);
-  const Explanation first = Explainer(once).explain(images, towards);
-  const auto margin = [&](const Tensor& image) {
-    const Tensor logits = once.discriminator->forward(image.unsqueeze(0))[0];
-    return (logits[0] - logits[1]).item<float>();
+  const auto margins = [&](const Tensor& images) {
+    const Tensor logits = model.discriminator->forward(images);
+    return logits.select(1, 0) - logits.select(1, 1);
   };
-  float most = 0, middle = 0;
-  for (int64_t i = 0; i < images.size(0); ++i) {
-    const Tensor over =
-        gone_over(once, first.counterfactual[i], first.saliency[i], threshold, /*target=*/0);
-    const float before = margin(first.counterfactual[i]), after = margin(over);
-    if (after - before <= most) continue;
-    most = after - before;
-    middle = (before + after) / 2;
-  }
-  once.discriminator->named_parameters()["head.bias"][0] -= middle;
+  const Tensor from = margins(before), to = margins(after);
+  const int64_t most = (to - from).argmax().item<int64_t>();
+  ASSERT_GT((to - from)[most].item<float>(), 0);
+  const double middle = (from[most] + to[most]).item<double>() / 2;
+  model.discriminator->named_parameters()["head.bias"][0] += difference - middle;
 }
 
 TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
@@ -117,7 +111,11 @@ TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
   once.thresholds.label_free = 0.25;
   once.config.explain.edge_radius = 0;  // noise is all edges
   once.thresholds.by_class = {0.2, kUndefined};
-  move_border(once, images, 0.2);
+  const Explanation to_bad = Explainer(once).explain(images, torch::zeros({count}, torch::kInt64));
+  std::vector<Tensor> over;
+  for (int64_t i = 0; i < count; ++i)
+    over.push_back(gone_over(once, to_bad.counterfactual[i], to_bad.saliency[i], 0.2, 0));
+  move_border(once, to_bad.counterfactual, torch::stack(over), /*difference=*/0);
   Model twice = once;
   twice.config.explain.second_pass = true;
   const auto class_of = [&](const Tensor& image) {
@@ -153,6 +151,66 @@ TEST(Explainer, GoesASecondTimeOverWhatDoesNotConvince) {
   EXPECT_GT(convinced, 0);
   EXPECT_GT(helped, 0);
   EXPECT_GT(not_helped, 0);
+}
+
+/// `factor` times as far from an image as its counterfactual, both [3,H,W], by definition.
+Tensor taken_further(const Tensor& image, const Tensor& counterfactual, double factor) {
+  Tensor result = image.clone();
+  for (int64_t c = 0; c < 3; ++c)
+    for (int64_t y = 0; y < result.size(1); ++y)
+      for (int64_t x = 0; x < result.size(2); ++x) {
+        const double from = image[c][y][x].item<double>();
+        const double change = counterfactual[c][y][x].item<double>() - from;
+        result[c][y][x] = std::clamp(from + factor * change, 0.0, 1.0);
+      }
+  return result;
+}
+
+TEST(Explainer, TakesFurtherWhatDIsNotSureOf) {
+  const int64_t count = 24;
+  const Tensor images = random_images(count);
+  Model once = lively_model({"bad", "good"}, 1);
+  once.config.explain.edge_radius = 0;  // noise is all edges
+  const Explanation to_bad = Explainer(once).explain(images, torch::zeros({count}, torch::kInt64));
+  std::vector<Tensor> over;
+  for (int64_t i = 0; i < count; ++i)
+    over.push_back(taken_further(images[i], to_bad.counterfactual[i], 1.2));
+  move_border(once, to_bad.counterfactual, torch::stack(over), std::log(0.8 / 0.2));
+  Model far = once;
+  far.config.explain.furthest = 1.5;  // two steps of 0.2, and not a third
+  const auto sureness = [&](const Tensor& image, int64_t target) {
+    return Explainer(once).explain(image.unsqueeze(0)).probs[0][target].item<double>();
+  };
+  int sure = 0, sure_after_one = 0, surer = 0, less_sure = 0;
+  for (const int64_t target : {0, 1}) {
+    const Tensor targets = torch::full({count}, target, torch::kInt64);
+    const Explanation first = Explainer(once).explain(images, targets);
+    const Explanation further = Explainer(far).explain(images, targets);
+    EXPECT_TRUE(torch::equal(further.probs, first.probs));
+    for (int64_t i = 0; i < count; ++i) {
+      Tensor expected = first.counterfactual[i];
+      double surest = sureness(expected, target);
+      sure += surest >= 0.8;
+      for (const double factor : {1.2, 1.4}) {
+        if (surest >= 0.8) break;
+        const Tensor there = taken_further(images[i], first.counterfactual[i], factor);
+        const double now = sureness(there, target);
+        ++(now > surest ? surer : less_sure);
+        sure_after_one += now >= 0.8 && factor == 1.2;
+        if (now > surest) expected = there;
+        surest = std::max(now, surest);
+      }
+      EXPECT_TRUE(torch::allclose(further.counterfactual[i], expected, 0, 1e-5));
+      EXPECT_NEAR(further.counterfactual_probs[i][target].item<double>(), surest, 1e-4);
+      const Tensor change =
+          smooth((expected - images[i]).abs().mean(0).view({1, 1, 16, 16}), kSmoothing);
+      EXPECT_TRUE(torch::allclose(further.saliency[i], change[0], 0, 1e-5));
+    }
+  }
+  EXPECT_GT(sure, 0);
+  EXPECT_GT(sure_after_one, 0);
+  EXPECT_GT(surer, sure_after_one);
+  EXPECT_GT(less_sure, 0);
 }
 
 TEST(Explainer, LeavesCastsOutOfTheMapsOfAModelThatHasThem) {
