@@ -18,17 +18,22 @@ namespace {
 
 constexpr int64_t kBatchesAhead = 4;  // finished or in work beyond the one asked for
 // Streams of random numbers for the order of the images and for their augmentation.
-constexpr uint64_t kOrderTag = 0x6f72646572, kDefectTag = 0x646566656374, kAugmentTag = 0x6175676d;
+constexpr uint64_t kOrderTag = 0x6f72646572, kAugmentTag = 0x6175676d;
 
-/// The readable images of each class.
-std::vector<std::vector<int64_t>> members_of(const ImageFolder& folder, const PictureStore& store) {
+/// The readable images of each class, or all in one group where classes need no balance.
+std::vector<std::vector<int64_t>> sampling_groups(const ImageFolder& folder, Split split,
+                                                  const PictureStore& store, bool balanced) {
   std::vector<std::vector<int64_t>> classes(folder.class_names.size());
   for (int64_t index : store.readable()) classes[store.record(index).label].push_back(index);
-  for (size_t label = 0; label < classes.size(); ++label)
+  for (size_t label = 0; label < classes.size() && split == Split::kTrain; ++label)
     if (classes[label].empty())
       fail(ErrorCode::kData,
            "{}: class {} has no readable training images; add some or remove the class",
            folder.root.string(), folder.class_names[label]);
+  if (!balanced) return {store.readable()};
+  classes.erase(std::remove_if(classes.begin(), classes.end(),
+                               [](const auto& members) { return members.empty(); }),
+                classes.end());
   return classes;
 }
 
@@ -75,24 +80,23 @@ Batch make_batch(const std::vector<Picture>& pictures, const std::vector<int64_t
 /// Which image stands at which place of the endless training sequence.
 class TrainLoader::Sampler {
  public:
-  /// The images of the classes `members`, those of class `reference` and of any defect by turns;
-  /// the defects take turns among themselves, in a new order each round.
-  Sampler(std::vector<std::vector<int64_t>> members, int64_t reference, uint64_t seed)
-      : members_(std::move(members)), reference_(reference), seed_(seed), orders_(members_.size()) {
-    for (int64_t label = 0; label < static_cast<int64_t>(members_.size()); ++label)
-      if (label != reference_) defects_.push_back(label);
-  }
-  /// All images alike, in a new order each epoch.
-  Sampler(std::vector<int64_t> images, uint64_t seed) : Sampler({std::move(images)}, 0, seed) {}
+  /// `groups` take turns; each goes through its own members in a new order per epoch.
+  Sampler(std::vector<std::vector<int64_t>> groups, uint64_t seed)
+      : groups_(std::move(groups)), seed_(seed), orders_(groups_.size()) {}
 
   int64_t at(int64_t place) {
-    if (defects_.empty()) return member(reference_, place);
-    const int64_t pair = place / 2, round = pair / num_defects();
-    if (defect_order_.epoch != round)
-      defect_order_ = shuffled(kDefectTag, /*group=*/0, round, num_defects());
-    const int64_t defect = defects_[defect_order_.places[pair % num_defects()]];
-    const bool reference_comes = (place % 2 == 0) == (reference_ < defect);
-    return reference_comes ? member(reference_, pair) : member(defect, round);
+    const auto num_groups = static_cast<int64_t>(groups_.size());
+    const int64_t group = place % num_groups, draw = place / num_groups;
+    const auto& members = groups_[group];
+    const auto size = static_cast<int64_t>(members.size());
+    Order& order = orders_[group];
+    if (order.epoch != draw / size) {
+      order.epoch = draw / size;
+      order.places =
+          Rng({seed_, kOrderTag, static_cast<uint64_t>(group), static_cast<uint64_t>(order.epoch)})
+              .permutation(size);
+    }
+    return members[order.places[draw % size]];
   }
 
  private:
@@ -100,29 +104,9 @@ class TrainLoader::Sampler {
     int64_t epoch = -1;
     std::vector<int64_t> places;
   };
-
-  int64_t num_defects() const { return static_cast<int64_t>(defects_.size()); }
-
-  /// The image that comes from a class when so many have come before.
-  int64_t member(int64_t label, int64_t before) {
-    const auto& images = members_[label];
-    const auto size = static_cast<int64_t>(images.size());
-    Order& order = orders_[label];
-    if (order.epoch != before / size) order = shuffled(kOrderTag, label, before / size, size);
-    return images[order.places[before % size]];
-  }
-
-  Order shuffled(uint64_t tag, int64_t group, int64_t epoch, int64_t size) const {
-    Rng rng({seed_, tag, static_cast<uint64_t>(group), static_cast<uint64_t>(epoch)});
-    return {epoch, rng.permutation(size)};
-  }
-
-  std::vector<std::vector<int64_t>> members_;
-  int64_t reference_;
-  std::vector<int64_t> defects_;
+  std::vector<std::vector<int64_t>> groups_;
   uint64_t seed_;
-  std::vector<Order> orders_;  // the last one used of each class
-  Order defect_order_;         // of the last round
+  std::vector<Order> orders_;  // the last one used of each group
 };
 
 struct TrainLoader::State {
@@ -130,20 +114,13 @@ struct TrainLoader::State {
         uint64_t seed, int64_t first_step, at::Device device, const Shard& shard)
       : store(folder, split, config),
         transform(training_transform(config)),
-        sampler(make_sampler(folder, store, config.balanced, seed)),
+        sampler(sampling_groups(folder, split, store, config.balanced), seed),
         batch_size(checked_batch(batch, shard)),
         pinned(device.is_cuda()),
         shard(shard),
         seed(seed),
         next_step(first_step),
         next_claim(first_step) {}
-
-  static Sampler make_sampler(const ImageFolder& folder, const PictureStore& store, bool balanced,
-                              uint64_t seed) {
-    auto members = members_of(folder, store);
-    return balanced ? Sampler(std::move(members), folder.reference_class, seed)
-                    : Sampler(store.readable(), seed);
-  }
 
   ~State() {
     {

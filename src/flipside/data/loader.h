@@ -11,9 +11,8 @@ namespace flipside {
 
 /// Endless shuffled, augmented training batches. Batch number `step` is a function of (seed, step)
 /// alone, so that a resumed run sees what the uninterrupted one would have seen, whatever the
-/// number of worker threads. Balanced when configured: every other image is of the reference class,
-/// and the defect classes take turns among themselves, in a new order each round; each class in its
-/// own shuffled order per epoch.
+/// number of worker threads. Class-balanced when configured: classes take turns, each in its own
+/// shuffled order per epoch.
 class TrainLoader {
  public:
   /// `batch`: images of a whole batch. `first_step`: the batch number that `next` gives first.

@@ -7,10 +7,6 @@
 namespace flipside {
 namespace {
 
-/// How often a defect is sent to the reference class at least, where there are other defects to
-/// turn it into: that direction makes the masks.
-constexpr double kToReference = 0.8;
-
 AdversarialForm form_of(const Config& config) {
   return {config.model.fake_head, config.loss.adversarial};
 }
@@ -102,8 +98,8 @@ Tensor CounterfactualTrainer::draw_targets(const Tensor& labels, Rng& rng) const
   const auto from = labels.accessor<int64_t, 1>();
   auto to = targets.accessor<int64_t, 1>();
   for (int64_t i = 0; i < labels.size(0); ++i) {
-    const bool to_reference = num_classes > 2 && from[i] != reference &&
-                              rng.chance(getenv("TOREF") ? atof(getenv("TOREF")) : 0.5);
+    // Defects go to the reference class half of the time: that direction makes the masks.
+    const bool to_reference = num_classes > 2 && from[i] != reference && rng.chance(0.5);
     to[i] = to_reference ? reference : (from[i] + rng.between(1, num_classes - 1)) % num_classes;
   }
   return targets;
@@ -230,8 +226,11 @@ Tensor CounterfactualTrainer::identity_loss(const Batch& batch, const Questions&
 }
 
 Tensor CounterfactualTrainer::identity_weights(const Tensor& labels) const {
+  const auto classes = static_cast<double>(model_.num_classes());
+  const double reference = config_.data.balanced ? classes / 2 : 1;
+  const double other = config_.data.balanced ? classes / (2 * (classes - 1)) : 1;
   const Tensor is_reference = (labels == model_.reference_class).to(torch::kFloat32);
-  return 1 + is_reference * (identity_control_.factor() - 1);
+  return is_reference * (reference * identity_control_.factor()) + (1 - is_reference) * other;
 }
 
 LossTensors CounterfactualTrainer::train_on(const StepInput& input) {

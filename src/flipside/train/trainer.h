@@ -217,8 +217,10 @@ class CounterfactualTrainer : public Trainer {
   /// `own`: what the generator made of the images asked for their own class.
   Tensor identity_loss(const Batch& batch, const Questions& ask, const Tensor& own,
                        const Tensor& x_cf);
-  /// Weights [M] of images asked for their own class `labels` [M]: the identity control's factor
-  /// for the reference class, 1 for the others.
+  /// Weights [M] of images asked for their own class `labels` [M]: those of the reference class
+  /// count as much as all others together where every class is drawn equally often. The generator
+  /// would else meet "turn it good" nearly always with a defect to take out, and would learn to
+  /// change good images too. 1 for two classes. Times the identity control's factor.
   Tensor identity_weights(const Tensor& labels) const;
 
   PenaltyControl penalty_control_;

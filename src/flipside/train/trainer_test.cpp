@@ -246,6 +246,19 @@ double first_identity_loss(const Config& config, const Batch& batch, const Tenso
   return sum / kOwn;
 }
 
+TEST(Trainer, GoodImagesAskedToStayCountAsMuchAsAllDefects) {
+  Config config = mostly_own_config();
+  const Batch batch = batch_of_three_classes();
+  for (const bool balanced : {true, false}) {
+    config.data.balanced = balanced;
+    auto trainer = make_trainer(make_model(config, {"a", "b", "c"}, 2));
+    const Tensor weights = balanced ? torch::tensor({0.75, 0.75, 1.5}) : torch::ones({3});
+    const double by_hand = first_identity_loss(config, batch, weights);
+    EXPECT_GT(by_hand, 0);
+    EXPECT_NEAR(value_of(trainer->step(batch), "id"), by_hand, 1e-5 * by_hand);
+  }
+}
+
 TEST(Trainer, TheIdentityControlWeighsGoodImages) {
   Config config = mostly_own_config();
   config.loss.false_change_goal = 0.3;
@@ -254,7 +267,7 @@ TEST(Trainer, TheIdentityControlWeighsGoodImages) {
   TensorMap state = copied_state(*trainer);
   state.at("state.identity.log_factor").fill_(std::log(4));
   trainer->load_state(state);
-  const double by_hand = first_identity_loss(config, batch, torch::tensor({1.0, 1.0, 4.0}));
+  const double by_hand = first_identity_loss(config, batch, torch::tensor({0.75, 0.75, 4 * 1.5}));
   EXPECT_NEAR(value_of(trainer->step(batch), "id"), by_hand, 1e-5 * by_hand);
 }
 
