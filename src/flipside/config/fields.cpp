@@ -211,8 +211,7 @@ void data_fields(FieldList& list, DataConfig& d) {
               "which images those are; the same for every --seed, so that trainings compare");
   list.text("reference_class", d.reference_class, "class of the good parts; empty: by its name");
   list.number("cache_mb", d.cache_mb, 0, 1 << 20, "memory for decoded images, MB");
-  list.boolean("balanced", d.balanced,
-               "half of each batch of the reference class, the other half of the defects alike");
+  list.boolean("balanced", d.balanced, "batches with equally many images of each class");
   list.boolean("flip", d.flip, "mirror training images at random");
   list.boolean("turn", d.turn, "turn training images by right angles");
   list.number("zoom", d.zoom, 0, 0.9, "scale training images by 1 +- zoom");
