@@ -205,16 +205,15 @@ Explainer::Outcome Explainer::taken_further(const Outcome& made, const Tensor& x
   const auto sureness = [](const Outcome& outcome, const Tensor& targets) {
     return outcome.probs.gather(/*dim=*/1, targets.unsqueeze(1)).squeeze(1);
   };
-  const Tensor change = made.counterfactual - x;
+  const auto steps = static_cast<int64_t>((model_.config.explain.furthest - 1) / kStep + 1e-6);
   Outcome best = made;
-  const auto steps = int64_t((model_.config.explain.furthest - 1) / kStep + 1e-6);
   for (int64_t step = 1; step <= steps; ++step) {
     const Tensor so_far = sureness(best, target);
     const Tensor rows = (so_far < kConvincing).nonzero().flatten();
     if (rows.size(0) == 0) break;
     const auto chosen = [&rows](const Tensor& of_all) { return of_all.index_select(0, rows); };
-    const Tensor further = (chosen(x) + (1 + step * kStep) * chosen(change)).clamp(0, 1);
-    const Outcome outcome = outcome_of(chosen(x), further);
+    const Tensor from = chosen(x), change = chosen(made.counterfactual) - from;
+    const Outcome outcome = outcome_of(from, (from + (1 + step * kStep) * change).clamp(0, 1));
     best = best.replaced(rows, outcome, sureness(outcome, chosen(target)) > chosen(so_far));
   }
   return best;
