@@ -22,6 +22,11 @@ namespace {
 
 }  // namespace
 
+fs::path plain_path(const fs::path& path) {
+  const fs::path plain = path.lexically_normal();
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
 std::string read_file(const fs::path& path) {
   std::ifstream stream(path, std::ios::binary);
   if (!stream)
@@ -83,6 +88,10 @@ void atomic_write(const fs::path& path, const std::vector<std::string_view>& pie
 
 void atomic_write(const fs::path& path, std::string_view content, Durability durability) {
   atomic_write(path, std::vector<std::string_view>{content}, durability);
+}
+
+void require_writable(const fs::path& path) {
+  const AtomicFile probe(path);  // not committed, so nothing is left of it
 }
 
 void append_line(const fs::path& path, std::string_view line) {

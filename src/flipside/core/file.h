@@ -11,6 +11,9 @@ namespace flipside {
 
 namespace fs = std::filesystem;
 
+/// The path without "." and "..", and without the slash at its end that shells complete.
+fs::path plain_path(const fs::path& path);
+
 /// The whole file as bytes. Throws `Error(kIo)` when it cannot be read.
 std::string read_file(const fs::path& path);
 
@@ -50,6 +53,9 @@ void atomic_write(const fs::path& path, std::string_view content,
 /// The same from pieces, for content too large to stand in memory twice.
 void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces,
                   Durability durability = Durability::kSynced);
+
+/// Throws `Error(kIo)` where a file could not be written there later: to be asked before long work.
+void require_writable(const fs::path& path);
 
 /// Appends one line and flushes it to the kernel. Throws `Error(kIo)`.
 void append_line(const fs::path& path, std::string_view line);

@@ -20,6 +20,12 @@ int files_in(const fs::path& folder) {
   return count;
 }
 
+TEST(PlainPath, HasNoSlashAtItsEnd) {
+  for (const char* given : {"runs/first", "runs/first/", "runs/./first//", "runs/other/../first"})
+    EXPECT_EQ(plain_path(given), "runs/first") << given;
+  EXPECT_EQ(plain_path("/"), "/");
+}
+
 TEST(AtomicFile, AppearsWholeOrNotAtAll) {
   const TempFolder folder;
   const fs::path path = folder / "deep/er/a.txt";

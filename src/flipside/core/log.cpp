@@ -105,10 +105,8 @@ void Progress::draw(bool force) {
   const double since = std::chrono::duration<double>(now - last_drawn_).count();
   if (!force && since < (terminal_ ? kTerminalInterval : kLogInterval)) return;
   last_drawn_ = now;
-  if (terminal_)
-    fmt::print(stderr, "\r\x1b[K{}", line());
-  else
-    fmt::print(stderr, "{}\n", line());
+  // A terminal that was closed, or a log on a full disk, must not end the work.
+  std::fputs((terminal_ ? "\r\x1b[K" + line() : line() + "\n").c_str(), stderr);
   std::fflush(stderr);
 }
 
