@@ -24,6 +24,7 @@ constexpr double kLargeEffect = 0.8;  // Cohen's d; "large" in Cohen (1988)
 constexpr double kMediumEffect = 0.5;
 constexpr size_t kFewForEffect = 5;  // images of a class below which d says nothing
 constexpr double kLongImage = 1.5;   // long to short side
+constexpr int kDarkest = 31;         // an eighth of the range
 
 /// Gathers findings; what they are about is named relative to the data set's folder.
 class Checker {
@@ -38,6 +39,7 @@ class Checker {
   void check_counts();
   void check_splits();
   void check_reference();
+  void check_range();
   void check_shapes();
   void check_cues();
   void check_strays();
@@ -111,7 +113,7 @@ void Checker::check_mask_contents() {
                 },
                 /*masks=*/true),
             "masks of defect images mark no pixel",
-            "defects must be brighter than half of the range (0 and 255, not 0 and 1)");
+            "defects must be brighter than half of the range: 0 and 255, or 0 and 1");
   add_paths(
       Severity::kWarning,
       paths_where(
@@ -225,6 +227,19 @@ void Checker::check_reference() {
       fmt::format("the reference class {} is {}", name(folder_.reference_class),
                   folder_.reference_reason),
       "set data.reference_class to the class of the good parts");
+}
+
+/// A camera's 12 bits in a file of 16 fill a sixteenth of its range.
+void Checker::check_range() {
+  add_paths(Severity::kWarning,
+            paths_where(
+                [](const ImageFacts& facts) {
+                  return facts.problem.empty() && facts.brightest <= kDarkest;
+                },
+                /*masks=*/false),
+            fmt::format("images are darker than {} of 255 everywhere", kDarkest + 1),
+            "stretch them to the whole range when they are exported, if they are 10 to 14 bits of "
+            "a camera in files of 16, or photograph with more light");
 }
 
 void Checker::check_shapes() {
@@ -344,6 +359,10 @@ bool DataReport::has_errors() const {
 DataReport check_data(const fs::path& root, const DataConfig& config) {
   DataReport report;
   report.folder = scan_image_folder(root, config);
+  if (report.folder.pack)
+    fail(ErrorCode::kUsage,
+         "{}: is a packed data set, whose files are gone; check the folder that it was made from",
+         root.string());
   const auto facts = gather_facts(report.folder);
   count_records(report, facts);
   Checker checker(report, facts, config);
@@ -354,6 +373,7 @@ DataReport check_data(const fs::path& root, const DataConfig& config) {
   checker.check_counts();
   checker.check_splits();
   checker.check_reference();
+  checker.check_range();
   checker.check_shapes();
   checker.check_cues();
   checker.check_strays();

@@ -7,7 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "flipside/data/effect_size.h"
-#include "support/temp_folder.h"
+#include "flipside/data/pack.h"
+#include "support/noise_data.h"
 
 namespace flipside::check_test {
 namespace {
@@ -86,7 +87,7 @@ TEST(CheckData, ChecksMasks) {
     write_image(folder / name, cv::Mat(size, CV_8UC1, cv::Scalar(value)));
   };
   mask("train/masks/bad/00.png", 255);
-  mask("train/masks/bad/01.png", 1);            // 0 and 1 instead of 0 and 255
+  mask("train/masks/bad/01.png", 2);            // neither 0 and 255 nor 0 and 1
   mask("train/masks/bad/02.png", 255, {9, 9});  // of another size
   mask("train/masks/bad/99.png", 255);          // of no image
   mask("train/masks/good/03.png", 255);         // a defect in a good part
@@ -204,6 +205,19 @@ TEST(CheckData, TellsOfColoursThatDifferAMediumWay) {
   EXPECT_THAT(told(2), Not(HasSubstr("differ in colour")));
 }
 
+TEST(CheckData, WarnsOfTwelveBitsInFilesOfSixteen) {
+  const TempFolder folder;
+  write_sound_data(folder);
+  cv::Mat deep(16, 16, CV_16UC1, cv::Scalar(1000));
+  deep.at<uint16_t>(3, 4) = 4095;
+  write_image(folder / "train/bad/deep.png", deep);
+  EXPECT_THAT(findings(check(folder)),
+              HasSubstr("darker than 32 of 255 everywhere: train/bad/deep.png"));
+  deep *= 16;
+  write_image(folder / "train/bad/deep.png", deep);
+  EXPECT_THAT(findings(check(folder)), Not(HasSubstr("darker than")));
+}
+
 TEST(CheckData, FindsStrayFiles) {
   const TempFolder folder;
   write_sound_data(folder);
@@ -238,6 +252,17 @@ TEST(CheckData, WritesJson) {
 TEST(CheckData, ThrowsWhereThereIsNoDataSet) {
   const TempFolder folder;
   EXPECT_THAT(message_of(ErrorCode::kData, [&] { check(folder); }), HasSubstr("no class folders"));
+}
+
+TEST(CheckData, SendsAPackToTheFolderThatItWasMadeFrom) {
+  const TempFolder folder;
+  write_noise_data(folder / "data", {"crack", "intact"}, 2);
+  DataConfig config;
+  config.size = 16;
+  write_pack(scan_image_folder(folder / "data", config), config.size, folder / "pack.safetensors");
+  EXPECT_THAT(
+      message_of(ErrorCode::kUsage, [&] { check_data(folder / "pack.safetensors", config); }),
+      HasSubstr("packed data set"));
 }
 
 TEST(CohensD, EqualsTheFormulaByHand) {

@@ -6,9 +6,12 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <map>
 #include <set>
+#include <tuple>
 
 #include "flipside/core/error.h"
+#include "flipside/core/log.h"
 #include "flipside/core/random.h"
 #include "flipside/data/class_names.h"
 #include "flipside/data/pack.h"
@@ -17,6 +20,13 @@ namespace flipside {
 namespace {
 
 constexpr uint64_t kSplitTag = 0x73706c6974;  // "split": this use's own random stream
+
+/// FNV-1a, 64 bit (Fowler, Noll and Vo).
+uint64_t hash_of(const std::string& text) {
+  uint64_t hash = 0xcbf29ce484222325ULL;
+  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ULL;
+  return hash;
+}
 
 bool is_hidden(const fs::path& path) { return path.filename().string().front() == '.'; }
 
@@ -85,7 +95,8 @@ std::vector<ImageRecord> class_records(const fs::path& root, const fs::path& bas
   return records;
 }
 
-/// Moves a seeded share of each class (but never all of it) from one split to another.
+/// Moves a seeded share of each class (but never all of it) from one split to another: those whose
+/// names draw the lowest numbers, so that a file that is added or removed moves hardly any other.
 void move_share(ImageFolder& folder, Split from, Split to, double fraction, uint64_t seed) {
   auto& source = folder.records[static_cast<int>(from)];
   auto& target = folder.records[static_cast<int>(to)];
@@ -94,8 +105,13 @@ void move_share(ImageFolder& folder, Split from, Split to, double fraction, uint
     std::vector<ImageRecord> records;
     std::copy_if(source.begin(), source.end(), std::back_inserter(records),
                  [label](const ImageRecord& record) { return record.label == label; });
-    Rng({seed, kSplitTag, static_cast<uint64_t>(to), static_cast<uint64_t>(label)})
-        .shuffle(records);
+    std::map<fs::path, uint64_t> lots;
+    for (const auto& record : records)
+      lots[record.image] =
+          Rng({seed, kSplitTag, static_cast<uint64_t>(to), hash_of(folder.name_of(record))}).next();
+    std::sort(records.begin(), records.end(), [&](const ImageRecord& a, const ImageRecord& b) {
+      return std::tie(lots.at(a.image), a.image) < std::tie(lots.at(b.image), b.image);
+    });
     const auto total = static_cast<int64_t>(records.size());
     const int64_t wished = fraction > 0 ? std::max<int64_t>(1, std::llround(fraction * total)) : 0;
     const int64_t moved = std::clamp<int64_t>(wished, 0, std::max<int64_t>(0, total - 1));
@@ -143,7 +159,24 @@ std::vector<int64_t> images_per_class(const ImageFolder& folder) {
   return counts;
 }
 
+/// Folders that can only be meant as splits, under names that are not theirs.
+void refuse_splits_as_classes(const ImageFolder& folder) {
+  static const std::set<std::string> kWords{"train",      "training", "val",    "valid",
+                                            "validation", "test",     "testing"};
+  const auto is_split = [](std::string name) {
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](unsigned char c) { return std::tolower(c); });
+    return kWords.count(name) > 0;
+  };
+  const auto& names = folder.class_names;
+  if (!names.empty() && std::all_of(names.begin(), names.end(), is_split))
+    fail(ErrorCode::kData,
+         "{}: {} would be taken for classes, and look like splits: name them train, val and test",
+         folder.root.string(), fmt::join(names, ", "));
+}
+
 void check_classes(const ImageFolder& folder) {
+  refuse_splits_as_classes(folder);
   if (folder.num_classes() < 2)
     fail(ErrorCode::kData,
          "{}: {} found: must hold a folder of images for each of two or more classes, as in "
@@ -214,6 +247,10 @@ Batch Batch::to(at::Device device) const {
   return {move(images), move(labels), move(masks), move(indices), move(all_labels)};
 }
 
+std::string ImageFolder::name_of(const ImageRecord& record) const {
+  return (pack ? record.image : record.image.lexically_relative(root)).string();
+}
+
 bool ImageFolder::has_masks(Split which) const {
   const auto& records = split(which);
   return std::any_of(records.begin(), records.end(), [this](const ImageRecord& record) {
@@ -277,6 +314,14 @@ void require_trainable(const ImageFolder& folder) {
           "another split to {}",
           folder.root.string(), folder.class_names[label],
           (folder.root / to_string(Split::kTrain) / folder.class_names[label]).string());
+  std::vector<int64_t> validated(folder.class_names.size());
+  for (const auto& record : folder.split(Split::kVal)) ++validated[record.label];
+  for (size_t label = 0; label < validated.size(); ++label)
+    if (validated[label] == 0 && !folder.split(Split::kVal).empty())
+      warn(
+          "{}: class {} has no validation images: the step that is kept and the thresholds are "
+          "chosen without it; move some of train/ to val/",
+          folder.root.string(), folder.class_names[label]);
   if (folder.split(Split::kVal).empty())
     fail(ErrorCode::kData,
          "{}: no image is left for validation; add images, or remove an empty val/ so that some of "

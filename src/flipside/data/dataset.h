@@ -84,6 +84,8 @@ struct ImageFolder {
   const std::vector<ImageRecord>& split(Split which) const {
     return records[static_cast<int>(which)];
   }
+  /// The image's path below `root`; of a packed data set as it was below the folder packed.
+  std::string name_of(const ImageRecord& record) const;
   /// True when at least one defect image of the split has a mask.
   bool has_masks(Split which) const;
 };

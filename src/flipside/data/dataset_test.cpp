@@ -81,6 +81,37 @@ TEST(ScanImageFolder, SplitsAlikeForOneSeedAndOtherwiseForAnother) {
   EXPECT_NE(test_images(3), test_images(4));
 }
 
+TEST(ScanImageFolder, AFileMoreOrLessMovesHardlyAnyOther) {
+  const TempFolder folder;
+  touch_many(folder, "good/", 60);
+  const auto splits = [&folder] {
+    std::map<fs::path, Split> found;
+    const ImageFolder scanned = scan(folder);
+    for (const Split split : kSplits)
+      for (const auto& record : scanned.split(split)) found[record.image] = split;
+    return found;
+  };
+  touch_many(folder, "bad/", 2);
+  const auto before = splits();
+  for (const auto& [removed, split] : before) {
+    if (removed.parent_path().filename() != "good") continue;
+    fs::remove(removed);
+    int moved = 0;
+    for (const auto& [image, now] : splits()) moved += now != before.at(image);
+    EXPECT_LE(moved, 3) << removed;  // at the edges between the shares
+    atomic_write(removed, "");
+  }
+}
+
+TEST(ScanImageFolder, RefusesSplitsOfOtherNamesAsClasses) {
+  const TempFolder folder;
+  touch(folder, {"Train/bad/1.png", "Train/good/1.png", "Validation/bad/2.png"});
+  EXPECT_THAT(message_of(ErrorCode::kData, [&] { scan(folder); }),
+              HasSubstr("name them train, val and test"));
+  touch(folder, {"good/1.png"});
+  EXPECT_EQ(scan(folder).num_classes(), 3);
+}
+
 TEST(ScanImageFolder, KeepsAnImageOfEachTinyClassForTraining) {
   const TempFolder folder;
   touch_many(folder, "bad/", 1);

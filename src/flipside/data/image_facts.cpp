@@ -31,6 +31,9 @@ void read_facts(ImageFacts& facts) {
     facts.hash = hash_pixels(image);
     facts.brightness = (mean[0] + mean[1] + mean[2]) / (3 * 255);
     facts.warmth = std::log((mean[0] + 1) / (mean[2] + 1));  // defined for black too
+    double brightest = 0;
+    cv::minMaxLoc(image.reshape(1), nullptr, &brightest);
+    facts.brightest = static_cast<int>(brightest);
     facts.bytes = static_cast<int64_t>(fs::file_size(facts.record.image));
   } catch (const Error& error) {
     facts.problem = error.what();

@@ -19,6 +19,7 @@ struct ImageFacts {
   uint64_t hash = 0;          ///< of size and decoded pixels
   double brightness = 0;      ///< mean over pixels and channels, [0,1]
   double warmth = 0;          ///< log of mean red over mean blue, 0 for greys
+  int brightest = 255;        ///< largest value of any channel
   int64_t bytes = 0;          ///< file size
   bool mask_is_empty = true;  ///< no defect pixel, or no mask
 };

@@ -170,7 +170,10 @@ cv::Mat read_image(const fs::path& path) {
 cv::Mat read_mask(const fs::path& path, cv::Size size) {
   cv::Mat mask = decode(path);
   if (mask.channels() == 4) mask = compose(mask, /*ground=*/0);
-  mask = brightest_channel(mask) > 127;
+  mask = brightest_channel(mask);
+  double largest = 0;
+  cv::minMaxLoc(mask, nullptr, &largest);
+  mask = mask > (largest == 1 ? 0 : 127);
   if (!size.empty() && mask.size() != size)
     fail(ErrorCode::kImage,
          "{}: the mask measures {}x{} and its image {}x{}: they must be equal; export the mask at "

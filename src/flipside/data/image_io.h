@@ -21,8 +21,9 @@ constexpr int kMaxImageSide = 20000;
 /// header where the format has it, before memory is taken).
 cv::Mat read_image(const fs::path& path);
 
-/// Decodes a mask: CV_8UC1 of 0 and 255 (any value above half of the range is defect). `size`
-/// (when not empty) is what it must measure, or `Error(kImage)`.
+/// Decodes a mask: CV_8UC1 of 0 and 255 (any value above half of the range is defect; any
+/// but 0 where none is above 1). `size` (when not empty) is what it must measure, or
+/// `Error(kImage)`.
 cv::Mat read_mask(const fs::path& path, cv::Size size = {});
 
 /// Resizes by area averaging when shrinking and bilinearly when growing.

@@ -243,6 +243,17 @@ TEST(ReadMask, CountsAnyColourAboveHalf) {
   EXPECT_EQ(mask.at<uint8_t>(0, 3), 255);
 }
 
+TEST(ReadMask, TakesZeroAndOneToo) {
+  const TempFolder folder;
+  cv::Mat gray(1, 3, CV_8UC1, cv::Scalar(0));
+  gray.at<uint8_t>(0, 1) = 1;
+  const cv::Mat mask = read_mask(folder.write("a.png", encode(".png", gray)));
+  EXPECT_EQ(mask.at<uint8_t>(0, 0), 0);
+  EXPECT_EQ(mask.at<uint8_t>(0, 1), 255);
+  gray.at<uint8_t>(0, 2) = 2;  // levels of something else
+  EXPECT_EQ(cv::countNonZero(read_mask(folder.write("b.png", encode(".png", gray)))), 0);
+}
+
 TEST(ReadMask, RefusesAnotherSize) {
   const TempFolder folder;
   const auto path = folder.write_image("mask.png", {255, 255, 255}, {6, 4});

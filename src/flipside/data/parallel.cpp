@@ -4,6 +4,7 @@
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -12,7 +13,7 @@
 namespace flipside {
 
 void for_each_index(int64_t count, const std::function<void(int64_t)>& work,
-                    const std::function<void(int64_t)>& done) {
+                    const std::function<void(int64_t)>& done, int64_t threads) {
   std::atomic<int64_t> next{0};
   std::mutex mutex;
   std::exception_ptr error;
@@ -30,11 +31,16 @@ void for_each_index(int64_t count, const std::function<void(int64_t)>& work,
       if (!error) error = std::current_exception();
     }
   };
-  std::vector<std::thread> threads;
-  for (int64_t i = 1; i < std::min<int64_t>(available_processors(), count); ++i)
-    threads.emplace_back(run);
+  if (threads == 0) threads = available_processors();
+  std::vector<std::thread> others;
+  try {
+    while (static_cast<int64_t>(others.size()) + 1 < std::min(threads, count))
+      others.emplace_back(run);
+  } catch (const std::system_error&) {
+    // The machine gives no more threads: those that there are do the work.
+  }
   run();
-  for (auto& thread : threads) thread.join();
+  for (auto& thread : others) thread.join();
   if (error) std::rethrow_exception(error);
 }
 

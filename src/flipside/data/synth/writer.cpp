@@ -1,18 +1,13 @@
-#include <algorithm>
 #include <array>
-#include <atomic>
-#include <exception>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <thread>
 #include <vector>
 
-#include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/data/image_io.h"
+#include "flipside/data/parallel.h"
 #include "flipside/data/synth/synth.h"
 
 namespace flipside::synth {
@@ -132,29 +127,6 @@ void remove_leftovers(const fs::path& out) {
   for (const fs::path& path : leftovers) fs::remove(path);
 }
 
-/// Calls `work(i)` for i in [0, n) on several threads. The first exception stops all of them and is
-/// thrown again here.
-template <typename Work>
-void for_each_in_parallel(int64_t n, int threads, Work work) {
-  std::atomic<int64_t> next{0};
-  std::exception_ptr error;
-  std::mutex error_lock;
-  const auto run = [&] {
-    try {
-      for (int64_t i = next++; i < n; i = next++) work(i);
-    } catch (...) {
-      next = n;
-      const std::lock_guard<std::mutex> guard(error_lock);
-      if (!error) error = std::current_exception();
-    }
-  };
-  std::vector<std::thread> pool;
-  for (int i = 1; i < threads; ++i) pool.emplace_back(run);
-  run();
-  for (auto& thread : pool) thread.join();
-  if (error) std::rethrow_exception(error);
-}
-
 }  // namespace
 
 void write_data_set(const fs::path& out, const SynthOptions& options) {
@@ -170,13 +142,9 @@ void write_data_set(const fs::path& out, const SynthOptions& options) {
   remove_leftovers(out);
   const auto todo = static_cast<int64_t>(missing.size());
   Progress progress("synth " + options.kind, options.count, "img", options.count - todo);
-  std::mutex progress_lock;
-  const int threads = options.threads > 0 ? options.threads : available_processors();
-  for_each_in_parallel(todo, threads, [&](int64_t i) {
-    write_scene(out, kind, options, missing[static_cast<size_t>(i)]);
-    const std::lock_guard<std::mutex> guard(progress_lock);
-    progress.advance(1);
-  });
+  for_each_index(
+      todo, [&](int64_t i) { write_scene(out, kind, options, missing[static_cast<size_t>(i)]); },
+      [&](int64_t) { progress.advance(1); }, options.threads);
 }
 
 }  // namespace flipside::synth
