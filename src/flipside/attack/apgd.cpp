@@ -112,6 +112,7 @@ Tensor apgd(const Victim& victim, const ThreatModel& threat, const Tensor& image
                   start);
     Tensor closed = torch::zeros({rows.numel()}, torch::kBool);  // won since the last clearing up
     const auto record_wins = [&] {
+      if (!options.stop_when_won) return;
       const Tensor fresh = (ascent.won() & closed.logical_not()).nonzero().flatten();
       result.index_copy_(0, rows.index_select(0, fresh), ascent.x().index_select(0, fresh));
       closed.index_fill_(0, fresh, true);

@@ -48,8 +48,9 @@ Tensor targeted_apgd(const Victim& victim, const ThreatModel& threat, const Tens
     std::vector<Rng> chosen;
     for (int64_t row : to_integers(rows)) chosen.push_back(Rng({streams[row].next()}));
     torch::AutoGradMode gradients(true);
-    const Tensor attacked = apgd(victim, threat, images.index_select(0, rows), wish, chosen,
-                                 {options.steps, options.restarts, AttackLoss::kDlr});
+    const Tensor attacked =
+        apgd(victim, threat, images.index_select(0, rows), wish, chosen,
+             {options.steps, options.restarts, AttackLoss::kDlr, options.stop_when_won});
     result.index_copy_(0, rows, attacked);
     const Tensor margin =
         attack_margin(victim, victim.logits(attacked).detach().cpu(), goal.select(rows));
@@ -155,10 +156,17 @@ Tensor run_attack(const std::string& attack, const Victim& victim, const ThreatM
   auto streams = image_streams(options.seed, work_number(attack, threat.eps), image_numbers);
   const Goal goal{labels, {}};
   const auto apgd_with = [&](AttackLoss loss) {
-    return apgd(victim, threat, images, goal, streams, {options.steps, options.restarts, loss});
+    return apgd(victim, threat, images, goal, streams,
+                {options.steps, options.restarts, loss, options.stop_when_won});
   };
-  if (attack == "PGD-20") return pgd(victim, threat, images, goal, streams, {20});
-  if (attack == "PGD-100") return pgd(victim, threat, images, goal, streams, {100});
+  const auto pgd_of = [&](int64_t steps) {
+    PgdOptions of_steps;
+    of_steps.steps = steps;
+    of_steps.stop_when_won = options.stop_when_won;
+    return pgd(victim, threat, images, goal, streams, of_steps);
+  };
+  if (attack == "PGD-20") return pgd_of(20);
+  if (attack == "PGD-100") return pgd_of(100);
   if (attack == "APGD-CE") return apgd_with(AttackLoss::kCrossEntropy);
   if (attack == "APGD-CW") return apgd_with(AttackLoss::kMargin);
   if (attack == "APGD-DLR") return apgd_with(AttackLoss::kDlr);

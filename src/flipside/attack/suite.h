@@ -21,6 +21,10 @@ struct SuiteOptions {
   /// already broken: comparable attack by attack, and slower.
   bool alone = false;
   uint64_t seed = 1;
+  /// False where the victim is not what answers: PGD and APGD then go on as far as they get, since
+  /// the first point that wins lies at the edge, where a judge who looks again is hard to fool. FAB
+  /// and Square end at that edge by their nature.
+  bool stop_when_won = true;
   /// The images of a call are this share of a greater set: they get the random numbers that they
   /// would get there.
   Shard shard;

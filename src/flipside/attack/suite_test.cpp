@@ -129,6 +129,25 @@ TEST(Suite, AttacksSurvivorsOfAGreaterBoundByPgdAlone) {
   EXPECT_LT(static_cast<double>(together), 0.8 * static_cast<double>(images));
 }
 
+TEST(Suite, GoesOnAfterAWinWhereAnotherIsTheJudge) {
+  // Two values of sum s: the victim says 1 from s = 0.9 on, the judge from 0.98 on. From 0.8 an
+  // attacker with 0.1 each gets to 1.0, but has won before 0.93.
+  const Tensor weights = torch::ones({1, 1, 2});
+  const Victim victim = linear_victim(weights, -0.9), judge = linear_victim(weights, -0.98);
+  const Tensor images = torch::full({8, 1, 1, 2}, 0.4), labels = torch::zeros({8}, torch::kInt64);
+  SuiteOptions options;
+  options.eps = {0.1};
+  options.queries = 5;
+  for (const bool stop : {true, false}) {
+    options.stop_when_won = stop;
+    const SuiteRecord record = run_suite(victim, judge, images, labels, options);
+    for (const Stage& stage : record.stages)
+      if (stage.attack.rfind("PGD", 0) == 0) {
+        EXPECT_EQ(stage.answers, std::vector<int64_t>(8, stop ? 0 : 1)) << stage.attack;
+      }
+  }
+}
+
 TEST(Suite, GoesOnWhereItWasInterrupted) {
   const TinyCase tiny(128);
   SuiteOptions options = tiny.options(Norm::kLinf, {0.02, 0.05});

@@ -38,8 +38,9 @@ enum class AttackLoss {
   kDlr,           ///< Croce and Hein 2020: the margin over the spread of the largest logits
 };
 
-/// The loss of each image, to be raised; > 0 for the margin and DLR exactly where the attacker has
-/// won. DLR needs 3 logits, its targeted form 4: `Error(kArgument)` with fewer.
+/// The loss of each image, to be raised; > 0 for the margin, and for DLR without targets, exactly
+/// where the attacker has won. DLR needs 3 logits, its targeted form 4: `Error(kArgument)` with
+/// fewer.
 Tensor attack_loss(AttackLoss loss, const Victim& victim, const Tensor& logits, const Goal& goal);
 
 /// The margin, [N]: the attacker has won where it is > 0.
