@@ -12,12 +12,18 @@ namespace flipside {
 namespace {
 
 constexpr const char* kViewsScore = "views";  // the one that needs passes over the image's views
+constexpr const char* kAnswerScore = "answer";
 
 Tensor host(const Tensor& tensor) { return tensor.to(torch::kCPU, torch::kFloat64); }
 
 /// 1 - p as the sum of the others: near 1 the difference would lose its digits.
 Tensor improbability(const Tensor& probs, const Tensor& classes) {
   return probs.scatter(/*dim=*/1, classes.unsqueeze(1), 0.0).sum(/*dim=*/1);
+}
+
+/// How little is left to the other classes: [N] of the answers' probabilities [N,K], on the host.
+Tensor doubt_of_answers(const Tensor& probs) {
+  return improbability(probs, probs.argmax(/*dim=*/1));
 }
 
 /// Scores of class logits [N,K] alone.
@@ -28,7 +34,7 @@ void add_class_scores(DoubtScores& scores, std::vector<Tensor>& columns) {
     scores.names.push_back(name);
     columns.push_back(column);
   };
-  add("max_softmax", improbability(probs, probs.argmax(/*dim=*/1)));
+  add("max_softmax", doubt_of_answers(probs));
   add("entropy", -(probs * log_probs).nan_to_num(0.0).sum(/*dim=*/1));
   add("margin", 1 - (sorted.select(1, 0) - sorted.select(1, 1)));
   add("energy", -scores.logits.logsumexp(/*dim=*/1));
@@ -73,7 +79,7 @@ DoubtScores answer_scores(const Model& model, const NetworkAnswers& answers) {
     scores.names.push_back(name);
     columns.push_back(column);
   };
-  if (has_views(model)) add("answer", improbability(scores.probs, scores.probs.argmax(/*dim=*/1)));
+  if (has_views(model)) add(kAnswerScore, doubt_of_answers(scores.probs));
   if (model.config.model.kind == ModelKind::kCounterfactual) {
     const Tensor probs = scores.logits.softmax(/*dim=*/1);
     const Tensor fake = fakeness(all, model.config.model.fake_head);
@@ -97,6 +103,8 @@ DoubtScores answer_scores(const Model& model, const Tensor& images) {
 Tensor answer_score(const Model& model, const std::string& name, const Tensor& x,
                     const NetworkAnswers& answers) {
   if (name == kViewsScore) return views_score(model, x, answers.probs);
+  // Here also of a model that is asked in one view, as its rule was stored when it was in more.
+  if (name == kAnswerScore) return doubt_of_answers(host(answers.probs));
   return answer_scores(model, answers).at(name);
 }
 

@@ -80,6 +80,9 @@ TEST(DoubtScores, ClassifiersHaveThoseOfTheirClasses) {
   const Tensor images = torch::rand({2, 3, 16, 16});
   const auto single = doubt_scores(classifier, images).names;
   EXPECT_EQ(single, (std::vector<std::string>{"max_softmax", "entropy", "margin", "energy"}));
+  // A rule that was stored when it was asked in several views holds for one.
+  EXPECT_TRUE(torch::allclose(answer_score(classifier, "answer", images),
+                              doubt_scores(classifier, images).at("max_softmax")));
   classifier.config.explain.average_views = true;
   const DoubtScores scores = doubt_scores(classifier, images);
   for (const auto& name : scores.names)

@@ -41,7 +41,8 @@ struct DoubtRule {
 /// 0 where it is not known (checkpoints of older programs).
 struct NativeSides {
   double median = 0;   ///< of the square roots of the images' areas
-  double largest = 0;  ///< longest side of any image
+  double largest = 0;  ///< longer side that nine in ten images do not exceed: one odd panorama
+                       ///< among them must not make all large images be squeezed
 };
 
 /// What a checkpoint holds, whole: no flag is needed to load it. Which networks exist depends on
@@ -61,7 +62,6 @@ struct Model {
   Segmenter segmenter{nullptr};
 
   int64_t num_classes() const { return static_cast<int64_t>(class_names.size()); }
-  int64_t fake_class() const { return num_classes(); }
   /// Pixels of the networks per pixel of a training image; 1 where that is not known.
   double training_scale() const {
     return native_sides.median > 0 ? static_cast<double>(config.data.size) / native_sides.median
