@@ -248,7 +248,7 @@ void train_fields(FieldList& list, TrainConfig& t) {
               "first share of all steps, over which robust_eps grows");
   list.number("identity_fraction", t.identity_fraction, 0, 0.95,
               "share of targets equal to the image's own class");
-  list.number("ema_decay", t.ema_decay, 0, 0.99999, "averaging of the generator's weights");
+  list.number("ema_decay", t.ema_decay, 0, 0.99999, "averaging of all networks' weights");
   list.number("validate_every", t.validate_every, 1, 1e9, "steps between validations");
   list.number("validation_images", t.validation_images, 0, 1e9,
               "validate on so many images, spread over the split; 0: on all");

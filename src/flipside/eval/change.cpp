@@ -121,8 +121,11 @@ void ChangeTable::add_pair(int64_t from, int64_t to, const Tensor& images,
                            const Tensor& counterfactuals, const Tensor& saliency) {
   Pair& into = pair(from, to);
   if (features_) {
-    // As many as there are in half of the real images, where the classes are equally large.
-    const Tensor every_second = counterfactuals.slice(0, into.meter.images() % 2, {}, /*step=*/2);
+    // As many as there are in half of the real images, where the classes are equally large. Those
+    // of images that were to stay as they are come from the half that they are not compared with.
+    const int64_t first = from == to;
+    const Tensor every_second =
+        counterfactuals.slice(0, (into.meter.images() + first) % 2, {}, /*step=*/2);
     if (every_second.size(0) > 0) into.features.add(features_(every_second));
   }
   into.meter.add(images, counterfactuals, saliency);

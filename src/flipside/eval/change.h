@@ -38,7 +38,8 @@ struct ChangeScores {
   /// NaN with fewer than two images that change.
   double diversity = 0;
   /// Fréchet distance of every second counterfactual to one half of the real images of class `to`,
-  /// and of the other half of these to the first; features of the judge's penultimate layer.
+  /// and of the other half of these to the first; features of the judge's penultimate layer. Of
+  /// images asked to stay as they are, those of the other half: equal where nothing is changed.
   std::optional<double> frechet, frechet_real;
 };
 

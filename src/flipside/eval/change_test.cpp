@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "support/small_model.h"
+
 namespace flipside::change_test {
 namespace {
 
@@ -60,6 +62,44 @@ TEST(Frechet, NeedsTwoVectorsOnEachSide) {
   const auto one = statistics(torch::zeros({1, 2})), many = statistics(torch::randn({9, 2}));
   EXPECT_TRUE(std::isnan(frechet_distance(one, many)));
   EXPECT_TRUE(std::isnan(frechet_distance(many, one)));
+}
+
+TEST(ChangeTable, ImagesThatStayAreComparedWithTheOtherHalf) {
+  torch::manual_seed(4);
+  const auto features = [](const Tensor& images) {
+    return images.flatten(1).slice(/*dim=*/1, 0, 3);
+  };
+  const Explainer explainer(small_model({"crack", "intact"}, 1));
+  ChangeTable table(explainer, features);
+  const Tensor good = torch::rand({9, 3, 16, 16}), bad = torch::rand({9, 3, 16, 16});
+  FeatureStatistics halves[2], even;
+  for (int64_t i = 0; i < 9; ++i) {
+    const Tensor row = features(good.slice(0, i, i + 1));
+    halves[i % 2].add(row);
+    if (i % 2 == 0) even.add(features(bad.slice(0, i, i + 1)));
+  }
+  const auto add = [&](const Tensor& images, int64_t label) {
+    Explanation unchanged;
+    unchanged.counterfactual = images;
+    unchanged.saliency = torch::zeros({images.size(0), 1, 16, 16});
+    unchanged.target = torch::ones({images.size(0)}, torch::kInt64);
+    table.add(images, torch::full_like(unchanged.target, label), unchanged);
+  };
+  int64_t from = 0;
+  for (const int64_t count : {3, 1, 2, 3}) {
+    const Tensor part = good.slice(0, from, from + count);
+    table.add_real(part, torch::ones({count}, torch::kInt64));
+    add(part, 1);
+    add(bad.slice(0, from, from + count), 0);
+    from += count;
+  }
+  const double real = frechet_distance(halves[1], halves[0]);
+  ASSERT_EQ(table.scores().size(), 2u);
+  for (const auto& scores : table.scores()) {
+    EXPECT_NEAR(*scores.frechet_real, real, 1e-9);
+    EXPECT_NEAR(*scores.frechet,
+                scores.from == scores.to ? real : frechet_distance(even, halves[0]), 1e-9);
+  }
 }
 
 constexpr MaskOptions kPlain{/*threshold=*/0.5, /*min_area=*/0};

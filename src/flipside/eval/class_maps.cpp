@@ -21,6 +21,19 @@ Tensor counterfactual_saliency(const Model& model, const Tensor& images, const T
                       model.thresholds.without_cast);
 }
 
+/// The mean over the model's views of each of the three maps.
+AttributionMaps mean_attribution(AttributionMethod method, const Model& model, const Tensor& images,
+                                 const Tensor& labels, const AttributionOptions& options) {
+  const auto views = views_of(model.config, images.size(2) == images.size(3));
+  const Tensor means = mean_over_views(views, images, [&](const Tensor& seen) {
+    const Tensor classes = labels.repeat({seen.size(0) / images.size(0)});
+    const AttributionMaps maps = attribute(method, model.discriminator, seen, classes, options);
+    return torch::cat({maps.positive, maps.negative, maps.absolute}, /*dim=*/1);
+  });
+  const auto part = [&](int64_t i) { return means.narrow(/*dim=*/1, i, 1).contiguous(); };
+  return {part(0), part(1), part(2)};
+}
+
 /// The options that a method's variants differ in, in words; "" where it has none.
 std::string variant(AttributionMethod method, const AttributionOptions& options) {
   const char* baseline = options.baseline == Baseline::kBlack ? "black" : "mean colour";
@@ -68,10 +81,12 @@ Tensor defect_probability(const Model& model, const Tensor& images) {
 }
 
 AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,
-                           const Tensor& labels, const AttributionOptions& options) {
+                           const Tensor& labels, const MapSetting& setting) {
   if (is_attribution(method)) {
     methods_of(model);  // refuses a segmenter
-    return attribute(method, model.discriminator, images, labels, options);
+    return setting.average_views
+               ? mean_attribution(method, model, images, labels, setting.attribution)
+               : attribute(method, model.discriminator, images, labels, setting.attribution);
   }
   const Tensor map = method == AttributionMethod::kDarkness
                          ? darkness_map(images)
@@ -93,6 +108,7 @@ MaskOptions finished_mask_options(const MapSetting& setting, double threshold) {
 std::string describe(AttributionMethod method, const MapSetting& setting) {
   std::string text = variant(method, setting.attribution);
   if (is_attribution(method)) text += fmt::format("{}, ", to_string(setting.sign));
+  if (setting.average_views) text += "mean over views, ";
   text += fmt::format("smoothing {:g}, ", setting.smoothing);
   if (setting.edge_radius > 0) text += fmt::format("edges within {} pixels, ", setting.edge_radius);
   if (setting.faint_share > 0)

@@ -14,6 +14,7 @@ struct MapSetting {
   int64_t edge_radius = 0;                   ///< of `follow_edges`, after smoothing; 0: not
   double min_area = MaskOptions{}.min_area;  ///< as `MaskOptions::min_area`
   double faint_share = 0;                    ///< as `MaskOptions::faint_share`
+  bool average_views = false;                ///< of attribution methods: the mean over `views_of`
 };
 
 /// The methods that a model can answer: all for a counterfactual model, all but the counterfactual
@@ -29,10 +30,11 @@ constexpr MaskOptions kSegmenterMask{0.5, /*min_area=*/0};
 
 /// The map of any method for images [N,3,H,W] of classes `labels` [N] int64: what speaks for these
 /// classes. The counterfactual goes to the reference class (from that class, to the first defect
-/// class), and like darkness it has one sign: all three maps are the same. `Error(kArgument)` for a
-/// method that the model has not.
+/// class), and like darkness it has one sign: all three maps are the same. Of the setting the
+/// attribution's options and its views matter. `Error(kArgument)` for a method that the model has
+/// not.
 AttributionMaps class_maps(AttributionMethod method, const Model& model, const Tensor& images,
-                           const Tensor& labels, const AttributionOptions& options);
+                           const Tensor& labels, const MapSetting& setting);
 
 /// The map of the setting's sign, smoothed, fitted to the edges of the images [N,3,H,W], in [0,1]:
 /// [N,1,H,W]. Attribution maps, whose unit is arbitrary, are then divided by their own maximum

@@ -1,7 +1,5 @@
 #include "flipside/eval/comparison.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -9,6 +7,8 @@
 #include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/meters.h"
+#include "flipside/eval/model_folder.h"
+#include "flipside/explain/views.h"
 
 namespace flipside {
 namespace {
@@ -62,12 +62,12 @@ Cases read_cases(const ImageFolder& folder, Split split, const Model& model,
   return cases;
 }
 
-/// A method's maps of all cases under one variant of its options.
+/// A method's maps of all cases under one variant of its options, from few views or many.
 std::vector<AttributionMaps> maps_of(AttributionMethod method, const Model& model,
-                                     const Cases& cases, const AttributionOptions& options) {
+                                     const Cases& cases, const MapSetting& setting) {
   std::vector<AttributionMaps> maps;
   for (const auto& batch : cases.batches)
-    maps.push_back(class_maps(method, model, batch.images, batch.labels, options));
+    maps.push_back(class_maps(method, model, batch.images, batch.labels, setting));
   return maps;
 }
 
@@ -129,16 +129,31 @@ Candidate choose(AttributionMethod method, const Model& model, const Cases& case
                  const CompareOptions& options) {
   const bool has_sign = is_attribution(method);
   std::vector<Candidate> best;
-  for (const auto& variant :
-       attribution_variants(method, model.discriminator->num_levels(), options.masks)) {
-    const auto maps = maps_of(method, model, cases, variant);
+  const auto try_with = [&](MapSetting setting) {
+    const auto maps = maps_of(method, model, cases, setting);
     for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute}) {
       if (sign != Sign::kPositive && !has_sign) continue;
       for (const double smoothing : kSmoothings)
-        for (const int64_t radius : kEdgeRadii)
-          keep_best(best,
-                    rate(method, maps, cases, {variant, sign, smoothing, radius, /*min_area=*/0}));
+        for (const int64_t radius : kEdgeRadii) {
+          setting.sign = sign;
+          setting.smoothing = smoothing;
+          setting.edge_radius = radius;
+          keep_best(best, rate(method, maps, cases, setting));
+        }
     }
+  };
+  MapSetting start;
+  start.min_area = 0;
+  for (const auto& variant :
+       attribution_variants(method, model.discriminator->num_levels(), options.masks)) {
+    start.attribution = variant;
+    try_with(start);
+  }
+  // Of the best variant alone, as it takes as many passes as there are views.
+  if (has_sign && views_of(model.config, /*square=*/true).size() > 1) {
+    start.attribution = best.front().setting.attribution;
+    start.average_views = true;
+    try_with(start);
   }
   for (auto& candidate : best)
     if (!std::isnan(candidate.threshold)) tune_clean_up(candidate, cases);
@@ -164,8 +179,7 @@ std::vector<RandomisedLayer> randomise(AttributionMethod method, const Model& mo
   const Tensor images = first.images.narrow(/*dim=*/0, 0, count);
   const Tensor labels = first.labels.narrow(/*dim=*/0, 0, count);
   const auto map = [&](const Model& any) {
-    return finished_map(method, class_maps(method, any, images, labels, setting.attribution),
-                        images, setting);
+    return finished_map(method, class_maps(method, any, images, labels, setting), images, setting);
   };
   return randomisation_test(model, method == AttributionMethod::kCounterfactual, map);
 }
@@ -181,7 +195,7 @@ MethodResult compare_one(AttributionMethod method, const Model& model, const Cas
 
   std::vector<Tensor> maps;
   SaliencyCurve curve;
-  const auto raw = maps_of(method, model, measured, chosen.setting.attribution);
+  const auto raw = maps_of(method, model, measured, chosen.setting);
   for (size_t i = 0; i < raw.size(); ++i) {
     maps.push_back(finished_map(method, raw[i], measured.batches[i].images, chosen.setting));
     curve.add(maps.back(), measured.batches[i].masks);
@@ -253,10 +267,7 @@ std::vector<AttributionOptions> attribution_variants(AttributionMethod method, i
 Comparison compare_methods(const Model& model, const ImageFolder& folder,
                            const CompareOptions& options) {
   check_methods(options.methods, model);
-  if (folder.class_names != model.class_names)
-    fail(ErrorCode::kData, "{}: has the classes {}, but the model was trained on {}; use its data",
-         folder.root.string(), fmt::join(folder.class_names, ", "),
-         fmt::join(model.class_names, ", "));
+  require_model_classes(folder, model);
   const Cases validation = read_cases(folder, Split::kVal, model, options);
   const Cases measured = read_cases(folder, options.split, model, options);
   Comparison comparison;

@@ -38,16 +38,17 @@ struct CompareOptions {
 };
 
 /// The settings that are tried for a method: every layer of a CAM, both baselines of integrated
-/// gradients, and so on, each with every sign, smoothing and edge radius. `layers`: levels of the
-/// network.
+/// gradients, and so on, each with every sign, smoothing and edge radius; the best of them also as
+/// the mean over the views of the model, which the counterfactual always is. `layers`: levels of
+/// the network.
 std::vector<AttributionOptions> attribution_variants(AttributionMethod method, int64_t layers,
                                                      int64_t rise_masks);
 
 /// Compares methods on defect images with masks, each explained given its true label. For every
-/// method alike, the variant, sign, smoothing, edge radius, clean-up and threshold of best IoU are
-/// chosen on the validation masks; masks of `options.split` choose nothing (unless it is the
-/// validation split). Throws `Error(kData)` when class names differ or a split has no such image,
-/// `Error(kArgument)` for a method that the model has not.
+/// method alike, the variant, views, sign, smoothing, edge radius, clean-up and threshold of best
+/// IoU are chosen on the validation masks; masks of `options.split` choose nothing (unless it is
+/// the validation split). Throws `Error(kData)` when class names differ or a split has no such
+/// image, `Error(kArgument)` for a method that the model has not.
 Comparison compare_methods(const Model& model, const ImageFolder& folder,
                            const CompareOptions& options);
 

@@ -38,7 +38,8 @@ Json setting_json(const MapSetting& setting) {
           {"smoothing", setting.smoothing},
           {"edge_radius", setting.edge_radius},
           {"min_area", setting.min_area},
-          {"faint_share", setting.faint_share}};
+          {"faint_share", setting.faint_share},
+          {"average_views", setting.average_views}};
 }
 
 MapSetting setting_from(const Json& json) {
@@ -59,7 +60,8 @@ MapSetting setting_from(const Json& json) {
   json.at("smoothing").get_to(setting.smoothing);
   setting.edge_radius = json.value("edge_radius", int64_t{0});  // earlier versions had none
   json.at("min_area").get_to(setting.min_area);
-  setting.faint_share = json.value("faint_share", 0.0);  // likewise
+  setting.faint_share = json.value("faint_share", 0.0);        // likewise
+  setting.average_views = json.value("average_views", false);  // likewise
   return setting;
 }
 

@@ -9,6 +9,7 @@
 #include "flipside/data/image_io.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/model_folder.h"
+#include "flipside/explain/views.h"
 #include "support/small_model.h"
 #include "support/temp_folder.h"
 
@@ -106,7 +107,8 @@ TEST_F(ComparisonTest, PicturesThatAreKeptChangeNothing) {
 }
 
 TEST_F(ComparisonTest, NoSettingThatIsTriedBeatsTheChosenOne) {
-  const Model model = lively_model({"crack", "intact"}, 1);
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.config.explain.average_views = true;
   CompareOptions options = quick();
   options.split = Split::kVal;
   options.methods = {AttributionMethod::kInputXGradient};
@@ -120,23 +122,53 @@ TEST_F(ComparisonTest, NoSettingThatIsTriedBeatsTheChosenOne) {
   }
   const Tensor truth = torch::stack(masks);
   const Tensor seen = torch::stack(images);
-  const auto maps = class_maps(AttributionMethod::kInputXGradient, model, seen,
-                               torch::zeros({4}, torch::kInt64), {});
-  for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute})
-    for (const double smoothing : {0.0, 0.5, 1.5, 3.0})
-      for (const int64_t radius : {0, 1, 4}) {
-        const Tensor map = finished_map(AttributionMethod::kInputXGradient, maps, seen,
-                                        {{}, sign, smoothing, radius, 0});
-        for (int edge = 1; edge < 100; ++edge) {
-          MaskMeter meter;
-          meter.add((map >= edge / 100.0).to(torch::kFloat32), truth);
-          EXPECT_GE(reached, meter.iou() - 0.01);
+  for (const bool average_views : {false, true}) {
+    MapSetting setting;
+    setting.average_views = average_views;
+    const auto maps = class_maps(AttributionMethod::kInputXGradient, model, seen,
+                                 torch::zeros({4}, torch::kInt64), setting);
+    for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute})
+      for (const double smoothing : {0.0, 0.5, 1.5, 3.0})
+        for (const int64_t radius : {0, 1, 4}) {
+          const Tensor map = finished_map(AttributionMethod::kInputXGradient, maps, seen,
+                                          {{}, sign, smoothing, radius, 0});
+          for (int edge = 1; edge < 100; ++edge) {
+            MaskMeter meter;
+            meter.add((map >= edge / 100.0).to(torch::kFloat32), truth);
+            EXPECT_GE(reached, meter.iou() - 0.01);
+          }
         }
-      }
+  }
+}
+
+TEST_F(ComparisonTest, MapsOverViewsAreTheMeanOfMapsTurnedBack) {
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.config.explain.average_views = true;
+  const Tensor images = torch::rand({2, 3, 32, 32}), labels = torch::tensor({0, 1}, torch::kInt64);
+  const auto views = views_of(model.config, /*square=*/true);
+  ASSERT_EQ(views.size(), 8);
+  MapSetting setting;
+  setting.average_views = true;
+  for (const auto method :
+       {AttributionMethod::kInputXGradient, AttributionMethod::kIntegratedGradients}) {
+    const AttributionMaps maps = class_maps(method, model, images, labels, setting);
+    for (const Sign sign : {Sign::kPositive, Sign::kNegative, Sign::kAbsolute}) {
+      Tensor sum = torch::zeros({2, 1, 32, 32});
+      for (const View& view : views)
+        for (int64_t i = 0; i < 2; ++i) {
+          const Tensor seen = view.of(images.slice(0, i, i + 1)).contiguous(kChannelsLast);
+          const auto one =
+              attribute(method, model.discriminator, seen, labels.slice(0, i, i + 1), {});
+          sum.slice(0, i, i + 1) += view.undone(one.of(sign));
+        }
+      EXPECT_TRUE(torch::allclose(maps.of(sign), sum / 8, 1e-3, 1e-6)) << to_string(method);
+    }
+  }
 }
 
 TEST_F(ComparisonTest, EveryMethodRunsAndIsWritten) {
-  const Model model = lively_model({"crack", "intact"}, 1);
+  Model model = lively_model({"crack", "intact"}, 1);
+  model.config.explain.average_views = true;
   CompareOptions options = quick();
   options.limit = 2;
   options.randomisation = true;

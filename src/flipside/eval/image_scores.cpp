@@ -10,10 +10,11 @@ namespace flipside {
 namespace {
 
 /// The masks are those of a defect of the class turned into, or turned away from.
-Answers answer_counterfactual(const Model& model, const Tensor& images, const Tensor& targets) {
+Answers answer_counterfactual(const Model& model, const Tensor& images, const Tensor& labels,
+                              const Tensor& targets) {
   const Explainer explainer(model);
   const Explanation e = explainer.explain(images, targets);
-  const Tensor defects = torch::where(e.target == model.reference_class, e.predicted, e.target);
+  const Tensor defects = torch::where(e.target == model.reference_class, labels, e.target);
   const Tensor scaled = explainer.on_common_scale(e.saliency, defects);
   return {e.probs,          e.fakeness,
           e.counterfactual, e.counterfactual_probs,
@@ -65,7 +66,7 @@ std::vector<Pass> passes(const Model& model, const Batch& batch) {
 }
 
 void add_pass(const Model& model, const Pass& pass, ImageScores& into) {
-  const Answers answers = answer(model, pass.batch.images, pass.targets);
+  const Answers answers = answer(model, pass.batch.images, pass.batch.labels, pass.targets);
   const auto scores = scores_of(model, pass.batch, pass.targets, answers);
   into.scores.insert(into.scores.end(), scores.begin(), scores.end());
   if (!answers.map.defined()) return;
@@ -76,11 +77,12 @@ void add_pass(const Model& model, const Pass& pass, ImageScores& into) {
 
 }  // namespace
 
-Answers answer(const Model& model, const Tensor& images, const Tensor& targets) {
+Answers answer(const Model& model, const Tensor& images, const Tensor& labels,
+               const Tensor& targets) {
   Answers answers;
   switch (model.config.model.kind) {
     case ModelKind::kCounterfactual:
-      return answer_counterfactual(model, images, targets);
+      return answer_counterfactual(model, images, labels, targets);
     case ModelKind::kClassifier:
       answers.probs = real_class_probs(model, images);
       return answers;

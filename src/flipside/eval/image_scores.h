@@ -21,9 +21,10 @@ struct Answers {
   Tensor mask;
 };
 
-/// `images` [N,3,H,W] in [0,1]; `targets` [N] int64 in [0,K), which only a counterfactual model
-/// looks at.
-Answers answer(const Model& model, const Tensor& images, const Tensor& targets);
+/// `images` [N,3,H,W] in [0,1]; true classes `labels`, whose thresholds the masks have, and
+/// `targets`, both [N] int64 in [0,K), which only a counterfactual model looks at.
+Answers answer(const Model& model, const Tensor& images, const Tensor& labels,
+               const Tensor& targets);
 
 /// What a model says of one image: numbers alone, so that those of a whole split take no room. NaN
 /// or -1 where the model's kind has no such answer.

@@ -8,9 +8,11 @@ namespace flipside {
 
 ImageFolder scan_for_model(const fs::path& root, const Model& model) {
   DataConfig data = model.config.data;
-  data.reference_class = model.class_names.at(model.reference_class);
+  data.reference_class.clear();  // the model's is taken once its classes are known to be there
   ImageFolder folder = scan_image_folder(root, data);
   require_model_classes(folder, model);
+  folder.reference_class = model.reference_class;
+  folder.reference_reason = "as the model was trained";
   return folder;
 }
 

@@ -10,6 +10,7 @@
 #include "flipside/explain/answer.h"
 #include "flipside/explain/mask_image.h"
 #include "flipside/report/pictures.h"
+#include "flipside/report/result_json.h"
 
 namespace flipside {
 namespace {
@@ -59,8 +60,7 @@ MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
   const Tensor predicted = answers.probs.argmax(/*dim=*/1);
   answers.explained = options.target < 0 ? predicted : torch::full_like(predicted, options.target);
   answers.maps = finished_map(
-      options.method,
-      class_maps(options.method, model, images, answers.explained, options.setting.attribution),
+      options.method, class_maps(options.method, model, images, answers.explained, options.setting),
       images, options.setting);
   return answers;
 }
@@ -69,8 +69,6 @@ MapAnswers answer(const Model& model, const std::vector<Picture>& pictures,
 cv::Mat draw_heat(const cv::Mat& map, AttributionMethod method) {
   return heatmap(is_attribution(method) ? cv::Mat(map * kHeatScale) : map);
 }
-
-double six_digits(double value) { return std::round(value * 1e6) / 1e6; }
 
 /// Writes the pictures of one image and gives its line of results.
 std::string write_one(const Model& model, const Picture& picture, const MapAnswers& answers,
@@ -91,19 +89,14 @@ std::string write_one(const Model& model, const Picture& picture, const MapAnswe
 
   Json probabilities, boxes = Json::array();
   for (int64_t k = 0; k < model.num_classes(); ++k)
-    probabilities[model.class_names[k]] = six_digits(answers.probs[row][k].item<double>());
-  for (const auto& box : mask_boxes(mask))
-    boxes.push_back({{"x", box.x},
-                     {"y", box.y},
-                     {"width", box.width},
-                     {"height", box.height},
-                     {"area", box.area}});
+    probabilities[model.class_names[k]] = six_decimals(answers.probs[row][k].item<double>());
+  for (const auto& box : mask_boxes(mask)) boxes.push_back(box_json(box));
   const Json line{{"image", picture.file->path.string()},
                   {"predicted", model.class_names[predicted]},
                   {"probabilities", probabilities},
                   {"method", to_string(options.method)},
                   {"explained", model.class_names[answers.explained[row].item<int64_t>()]},
-                  {"threshold", six_digits(threshold)},
+                  {"threshold", six_decimals(threshold)},
                   {"mask_area",
                    static_cast<double>(cv::countNonZero(mask)) / static_cast<double>(mask.total())},
                   {"boxes", boxes}};

@@ -62,6 +62,13 @@ void train_run(const GridRun& run, const fs::path& data) {
          "{}: was trained with another configuration than {} has now; choose another --out, or "
          "remove that run",
          run.folder.string(), run.method.name);
+  const fs::path before = read_about(run.folder).data;
+  std::error_code error;
+  if (!fs::equivalent(before, data, error))
+    fail(ErrorCode::kUsage,
+         "{}: was trained on {}, and the benchmark's data is {} now; choose another --out, or "
+         "remove that run",
+         run.folder.string(), before.string(), data.string());
   resume_run(run.folder, make_validation);
 }
 

@@ -214,6 +214,14 @@ TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
   run_benchmark(load_benchmark(file_), /*seeds=*/2, out);
   EXPECT_EQ(fs::last_write_time(out / "ours/seed2/last.safetensors"), second);
 
+  fs::copy(root_ / "data", root_ / "other", fs::copy_options::recursive);
+  std::string moved = kGrid;
+  moved.replace(moved.find("\"data\""), 6, "\"other\"");
+  atomic_write(file_, moved);
+  EXPECT_THAT(message_of(ErrorCode::kUsage,
+                         [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),
+              HasSubstr("was trained on " + (root_ / "data").string()));
+
   atomic_write(file_, kGrid + "lr_classifier = 0.01\n");
   EXPECT_THAT(message_of(ErrorCode::kUsage,
                          [&] { run_benchmark(load_benchmark(file_), /*seeds=*/1, out); }),

@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/core/stop_signals.h"
 #include "flipside/data/dataset.h"
 #include "flipside/data/image_io.h"
 #include "flipside/report/defect_table.h"
@@ -96,32 +97,49 @@ class PictureReader {
   std::future<std::vector<Decoded>> pending_;
 };
 
-/// A few images, evenly chosen among all, as rows of small pictures.
+/// A few images as rows of small pictures: first those whose answer is doubtful, then others,
+/// evenly chosen among all.
 class ContactSheet {
  public:
   explicit ContactSheet(int64_t total) : total_(total), shown_(std::min(total, kSheetRows)) {}
-  /// Whether image number `index` is one of those shown.
-  bool shows(int64_t index) const {
+  /// Whether image number `index` may find a place.
+  bool wants(int64_t index, bool certain) const {
+    if (!certain) return static_cast<int64_t>(doubtful_.size()) < kSheetRows;
     return (index + 1) * shown_ / total_ > index * shown_ / total_;
   }
-  void add(const std::string& label, const std::vector<cv::Mat>& pictures) {
-    rows_.push_back(pictures);
-    labels_.push_back(label);
+  void add(const std::string& label, const std::vector<cv::Mat>& pictures, bool certain) {
+    (certain ? others_ : doubtful_).push_back({label, pictures});
   }
   void write(const fs::path& path) const {
-    if (rows_.empty()) return;
+    std::vector<std::vector<cv::Mat>> pictures;
+    std::vector<std::string> labels;
+    const auto show = [&](const Row& row) {
+      labels.push_back(row.label);
+      pictures.push_back(row.pictures);
+    };
+    for (const auto& row : doubtful_)
+      if (static_cast<int64_t>(labels.size()) < shown_) show(row);
+    const auto places = shown_ - static_cast<int64_t>(labels.size());
+    const auto left = static_cast<int64_t>(others_.size());
+    for (int64_t i = 0; i < left; ++i)
+      if ((i + 1) * std::min(places, left) / left > i * std::min(places, left) / left)
+        show(others_[i]);
+    if (labels.empty()) return;
     write_image(path,
-                picture_grid(rows_,
-                             {fmt::format("{} of {} images", rows_.size(), total_),
+                picture_grid(pictures,
+                             {fmt::format("{} of {} images", labels.size(), total_),
                               "counterfactual", "change", "defect"},
-                             labels_, kThumbnail),
+                             labels, kThumbnail),
                 Durability::kQuick);
   }
 
  private:
+  struct Row {
+    std::string label;
+    std::vector<cv::Mat> pictures;
+  };
   int64_t total_, shown_;
-  std::vector<std::vector<cv::Mat>> rows_;
-  std::vector<std::string> labels_;
+  std::vector<Row> doubtful_, others_;
 };
 
 cv::Mat thumbnail(const cv::Mat& image) {
@@ -165,11 +183,10 @@ Outcome write_pictures(const Job& job, const Explanation& explanation, int64_t r
   outcome.line = explanation_json(file, model, explanation, row, drawn, mm_per_pixel);
   outcome.table_rows = defect_table_rows(file, model.class_names, drawn.defects, mm_per_pixel);
   outcome.certain = is_certain(model, explanation, row);
-  if (!job.sheet.shows(decoded.file - job.first_file)) return outcome;
-  outcome.label =
-      fmt::format("{} {:.2f}{}  {}", model.class_names[predicted],
-                  explanation.probs[row][predicted].item<double>(),
-                  outcome.certain ? "" : ", look yourself", decoded.file->name.string());
+  if (!job.sheet.wants(decoded.file - job.first_file, outcome.certain)) return outcome;
+  outcome.label = fmt::format(
+      "{}\n{} {:.2f}{}", decoded.file->name.string(), model.class_names[predicted],
+      explanation.probs[row][predicted].item<double>(), outcome.certain ? "" : "\nlook yourself");
   for (const auto* picture :
        {&decoded.image, &drawn.counterfactual, &drawn.heatmap, &drawn.overlay})
     outcome.thumbnails.push_back(thumbnail(*picture));
@@ -280,6 +297,7 @@ ExplainedFiles explain_files(const Explainer& explainer, const std::vector<Image
   Progress progress("explain", static_cast<int64_t>(files.size()), "img");
   PictureReader reader(files, options.batch);
   ExplainedFiles counts;
+  const StopSignals signals;
   for (auto images = reader.next(); !images.empty(); images = reader.next()) {
     const auto read = static_cast<int64_t>(images.size());
     for (const auto& decoded : images)
@@ -292,11 +310,14 @@ ExplainedFiles explain_files(const Explainer& explainer, const std::vector<Image
       results.write(outcome.line + "\n");
       table.write(outcome.table_rows);
       counts.doubtful += !outcome.certain;
-      if (!outcome.thumbnails.empty()) sheet.add(outcome.label, outcome.thumbnails);
+      if (!outcome.thumbnails.empty())
+        sheet.add(outcome.label, outcome.thumbnails, outcome.certain);
     }
+    counts.seen += read;
     progress.advance(read);
+    if (signals.requested()) break;
   }
-  progress.finish();
+  if (counts.seen == static_cast<int64_t>(files.size())) progress.finish();
   sheet.write(out / shard_file("contact_sheet", ".png", options.shard));
   table.commit();
   results.commit();

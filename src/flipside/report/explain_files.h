@@ -37,6 +37,7 @@ struct ExplainFilesOptions {
 
 /// Of the images of one call.
 struct ExplainedFiles {
+  int64_t seen = 0;  ///< all, or fewer where a signal stopped it
   int64_t unreadable = 0;
   int64_t doubtful = 0;  ///< whose answer is not certain by the model's rule
 };
@@ -44,6 +45,7 @@ struct ExplainedFiles {
 /// Explains every image into `out`: `<name>.counterfactual.png`, `.heatmap.png`, `.mask.png` and
 /// `.overlay.png` at the original size, `results.jsonl` with one line per image in order and
 /// `defects.csv` with one line per defect (both appear when all are done), and `contact_sheet.png`.
+/// SIGINT or SIGTERM ends it after the images begun, with the results of these.
 /// The next images are decoded while the networks run; memory does not grow with the number of
 /// images. An unreadable image is reported on standard error and skipped. Throws `Error(kIo)` when
 /// `out` cannot be written.

@@ -1,11 +1,15 @@
 #include "flipside/report/explain_files.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <opencv2/imgproc.hpp>
 #include <sstream>
+#include <thread>
 
 #include "flipside/explain/uncertainty.h"
 #include "flipside/report/explained_image.h"
@@ -103,6 +107,26 @@ TEST(ExplainFiles, WritesPicturesOfTheOriginalSizeAndOneLinePerImage) {
   EXPECT_FALSE(read_image(data / "out/contact_sheet.png").empty());
   EXPECT_EQ(list_images({data.path()}, data / "out").size(),
             sizes.size());  // own pictures no input
+}
+
+TEST(ExplainFiles, ASignalEndsItWithTheResultsSoFar) {
+  const TempFolder data;
+  for (int i = 0; i < 300; ++i)
+    write_image(data / ("in/" + std::to_string(i) + ".png"), noise_image({40, 40}, i));
+  const auto files = list_images({data / "in"}, data / "out");
+  const fs::path first = data / ("out/" + files[0].name.string() + ".mask.png");
+  std::thread interrupter([&first] {
+    while (!fs::exists(first)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    kill(getpid(), SIGINT);
+  });
+  ExplainFilesOptions options;
+  options.batch = 1;
+  const auto counts = explain_files(Explainer(test_model()), files, data / "out", options);
+  interrupter.join();
+  EXPECT_GT(counts.seen, 0);
+  EXPECT_LT(counts.seen, 300);
+  EXPECT_EQ(read_json_lines(data / "out/results.jsonl").size(), static_cast<size_t>(counts.seen));
+  EXPECT_TRUE(fs::exists(data / "out/defects.csv"));
 }
 
 TEST(ExplainFiles, ExplainsLargeImagesInWindowsBesideSmallOnes) {

@@ -9,6 +9,7 @@
 #include "flipside/explain/mask_image.h"
 #include "flipside/report/defect_table.h"
 #include "flipside/report/pictures.h"
+#include "flipside/report/result_json.h"
 
 namespace flipside {
 namespace {
@@ -26,7 +27,7 @@ void add_mask(ExplainedImage& drawn, const cv::Mat& original, cv::Mat mask,
       static_cast<double>(cv::countNonZero(drawn.mask)) / static_cast<double>(drawn.mask.total());
 }
 
-double rounded(const Tensor& value) { return std::round(value.item<double>() * 1e6) / 1e6; }
+double rounded(const Tensor& value) { return six_decimals(value.item<double>()); }
 
 Json rectangle_json(const cv::Rect& box) {
   return {{"x", box.x}, {"y", box.y}, {"width", box.width}, {"height", box.height}};
@@ -34,14 +35,7 @@ Json rectangle_json(const cv::Rect& box) {
 
 Json boxes_json(const std::vector<Defect>& defects) {
   Json list = Json::array();
-  for (const auto& defect : defects) {
-    const Box& box = defect.region.box;
-    list.push_back({{"x", box.x},
-                    {"y", box.y},
-                    {"width", box.width},
-                    {"height", box.height},
-                    {"area", box.area}});
-  }
+  for (const auto& defect : defects) list.push_back(box_json(defect.region.box));
   return list;
 }
 

@@ -39,8 +39,9 @@ class PictureScores {
   static bool is(const Tensor& input, int64_t label, const Model& by) {
     return real_class_probs(by, input).argmax(/*dim=*/1).item<int64_t>() == label;
   }
-  /// Of an image that the judge takes for a defect.
-  void add_deletion(const cv::Mat& image, const cv::Mat& truth, const ExplainedImage& drawn);
+  /// Of an image that the judge takes for a defect. `mended`: it without its defect.
+  void add_deletion(const cv::Mat& image, const cv::Mat& truth, const ExplainedImage& drawn,
+                    const cv::Mat& mended);
 
   const Explainer& explainer_;
   const Model& judge_;
@@ -60,15 +61,22 @@ ExplainedImage PictureScores::add(const cv::Mat& image, const cv::Mat& truth) {
   ++images_;
   made_ += explanation.counterfactual_probs.argmax(/*dim=*/1).item<int64_t>() == target;
   written_ += is(input_of(drawn.counterfactual), target, model);
-  if (!is(input, model.reference_class, judge_)) add_deletion(image, truth, drawn);
+  if (is(input, model.reference_class, judge_)) return drawn;
+  if (target == model.reference_class) {
+    add_deletion(image, truth, drawn, drawn.counterfactual);
+  } else {  // a defect that was taken for good: nothing is marked
+    const Tensor reference = torch::full({1}, model.reference_class, torch::kInt64);
+    const Explanation asked = explainer_.explain(input, reference, Effort::kNoDoubt);
+    add_deletion(image, truth, drawn, draw_explanation(explainer_, asked, 0, image).counterfactual);
+  }
   return drawn;
 }
 
 void PictureScores::add_deletion(const cv::Mat& image, const cv::Mat& truth,
-                                 const ExplainedImage& drawn) {
+                                 const ExplainedImage& drawn, const cv::Mat& mended) {
   const auto is_good_without = [&](const cv::Mat& mask) {
     cv::Mat picture = image.clone();
-    drawn.counterfactual.copyTo(picture, mask);
+    mended.copyTo(picture, mask);
     return is(input_of(picture), explainer_.model().reference_class, judge_);
   };
   ++defects_;

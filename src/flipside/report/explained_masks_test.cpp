@@ -168,6 +168,49 @@ TEST_F(ExplainedMasksTest, TheJudgeIsShownWhatTheMaskAloneReplaces) {
   EXPECT_NE(to_text(scores).find("the mask alone"), std::string::npos);
 }
 
+TEST_F(ExplainedMasksTest, TheTrueMaskOfAMissedDefectIsMendedAllTheSame) {
+  Model model = model_;
+  model.discriminator->named_parameters()["head.bias"].data()[1] += 100;  // everything is intact
+  const Explainer explainer(model);
+  const torch::NoGradGuard no_grad;
+  const Model judge = small_model(model.class_names, model.reference_class, ModelKind::kClassifier);
+  const auto margin = [&](const cv::Mat& picture) {
+    const Tensor input = network_input(explainer, picture).unsqueeze(0);
+    const Tensor probs = real_class_probs(judge, input)[0];
+    return std::log(probs[1].item<double>() / probs[0].item<double>());
+  };
+  const cv::Mat image = read_image(data_ / "test/crack/0.png");
+  const cv::Mat truth =
+      cv::imread((data_ / "test/masks/crack/0.png").string(), cv::IMREAD_GRAYSCALE);
+  const auto mended_towards = [&](int64_t target) {
+    const Explanation asked =
+        explainer.explain(network_input(explainer, image).unsqueeze(0),
+                          torch::full({1}, target, torch::kInt64), Effort::kNoDoubt);
+    return margin(
+        pasted(image, draw_explanation(explainer, asked, 0, image).counterfactual, truth));
+  };
+  // A judge for whom the true mask filled with "intact" just turns this image, and filled with
+  // "crack" does not.
+  const auto weights = judge.discriminator->named_parameters();
+  double good = 0, others = 0;
+  for (int seed = 0; seed < 50 && !(good > others); ++seed) {
+    torch::manual_seed(seed);
+    weights["head.weight"].normal_();
+    good = mended_towards(1);
+    others = std::max(mended_towards(0), margin(image));
+  }
+  ASSERT_GT(good, others);
+  weights["head.bias"][1] -= (good + others) / 2;
+  for (const char* other : {"1", "2", "3"})
+    fs::remove(data_ / "test/crack" / (std::string(other) + ".png"));
+  for (const char* other : {"1", "2"})
+    fs::remove(data_ / "test/masks/crack" / (std::string(other) + ".png"));
+  const ExplainedMaskScores scores = score_explained_masks(explainer, scan(), Split::kTest, &judge);
+  EXPECT_EQ(scores.images, 1);
+  EXPECT_EQ(scores.deletion, 0);
+  EXPECT_EQ(scores.deletion_by_true_masks, 1);
+}
+
 TEST_F(ExplainedMasksTest, NeedMasksAndPhotographsAndAJudgeWithClasses) {
   const Explainer explainer(model_);
   const Model segmenter =

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <opencv2/imgproc.hpp>
+#include <sstream>
 
 #include "flipside/core/error.h"
 
@@ -33,11 +34,22 @@ int text_width(const std::string& text) {
   return cv::getTextSize(text, kFont, kFontScale, 1, &baseline).width;
 }
 
-/// Cuts the end off until the text is at most `width` pixels wide.
-std::string fit_text(std::string text, int width) {
-  if (text_width(text) <= width) return text;
-  while (!text.empty() && text_width(text + "..") > width) text.pop_back();
-  return text + "..";
+/// Cuts the middle out until the text is at most `width` pixels wide: a file's name tells at both
+/// ends.
+std::string fit_text(const std::string& text, int width) {
+  std::string fitting = text;
+  for (size_t kept = text.size(); text_width(fitting) > width && kept > 0;) {
+    --kept;
+    fitting = text.substr(0, kept / 2) + ".." + text.substr(text.size() - (kept - kept / 2));
+  }
+  return fitting;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
 }
 
 void draw_text(cv::Mat& canvas, const std::string& text, int x, int y, int width) {
@@ -103,7 +115,8 @@ cv::Mat picture_grid(const std::vector<std::vector<cv::Mat>>& rows,
   for (const auto& row : rows) columns = std::max(columns, row.size());
   int label_width = 0;
   for (const auto& label : row_labels)
-    label_width = std::max(label_width, text_width(label) + kGap);
+    for (const auto& line : lines_of(label))
+      label_width = std::max(label_width, text_width(line) + kGap);
   label_width = std::min(label_width, 2 * cell);
   const int top = captions.empty() ? kGap : kLineHeight;
   const int left = label_width + kGap, pitch = cell + kGap;
@@ -113,8 +126,11 @@ cv::Mat picture_grid(const std::vector<std::vector<cv::Mat>>& rows,
     draw_text(canvas, captions[column], left + pitch * static_cast<int>(column), 0, cell);
   for (size_t r = 0; r < rows.size(); ++r) {
     const int y = top + pitch * static_cast<int>(r);
-    if (r < row_labels.size())
-      draw_text(canvas, row_labels[r], kGap, y + (cell - kLineHeight) / 2, label_width - kGap);
+    const auto lines = r < row_labels.size() ? lines_of(row_labels[r]) : std::vector<std::string>{};
+    const int first = y + (cell - kLineHeight * static_cast<int>(lines.size())) / 2;
+    for (size_t i = 0; i < lines.size(); ++i)
+      draw_text(canvas, lines[i], kGap, first + kLineHeight * static_cast<int>(i),
+                label_width - kGap);
     for (size_t column = 0; column < rows[r].size(); ++column)
       draw_cell(canvas, rows[r][column], left + pitch * static_cast<int>(column), y, cell);
   }

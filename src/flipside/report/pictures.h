@@ -24,8 +24,9 @@ cv::Mat heatmap(const cv::Mat& saliency);  ///< CV_32FC1
 cv::Mat overlay(const cv::Mat& image, const cv::Mat& mask);
 
 /// Rows of square cells with a caption line above each column and a label left of each row
-/// (either may be empty; too long ones are cut). Each picture is resized to fit a cell of `cell`
-/// pixels, aspect ratio kept; rows may differ in length and pictures may be empty.
+/// (either may be empty; a label may have several lines; too long ones lose their middle). Each
+/// picture is resized to fit a cell of `cell` pixels, aspect ratio kept; rows may differ in length
+/// and pictures may be empty.
 cv::Mat picture_grid(const std::vector<std::vector<cv::Mat>>& rows,
                      const std::vector<std::string>& captions,
                      const std::vector<std::string>& row_labels, int cell = 128);

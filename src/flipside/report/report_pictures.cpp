@@ -53,7 +53,7 @@ void RowWriter::write(const std::vector<Asked>& images) {
     }
     const Batch batch = loader_.read(indices);
     const Tensor wanted = torch::tensor(targets, torch::kInt64);
-    const Answers answers = answer(model_, batch.images, wanted);
+    const Answers answers = answer(model_, batch.images, batch.labels, wanted);
     const auto scores = scores_of(model_, batch, wanted, answers);
     for (size_t i = 0; i < scores.size(); ++i)
       write_row(batch, answers, scores[i], static_cast<int64_t>(i));
@@ -87,8 +87,7 @@ void RowWriter::cell(const std::string& label, const cv::Mat& image, PictureCode
 }
 
 void RowWriter::caption(const ImageScore& score) {
-  const fs::path file = loader_.record(score.index).image.lexically_relative(run_.images.root);
-  html_.open("figcaption").element("code", file.string());
+  html_.open("figcaption").element("code", run_.images.name_of(loader_.record(score.index)));
   const auto line = [&](const std::string& text) { html_.element("span", text); };
   line("true class " + name(score.label));
   if (score.predicted >= 0)

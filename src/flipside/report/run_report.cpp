@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/model_folder.h"
 #include "flipside/report/report_parts.h"
@@ -27,11 +28,8 @@ std::string shell_word(const std::string& word) {
   return quoted + "'";
 }
 
-/// The run's folder as it was given, without the slash that shells complete.
-std::string run_name(const fs::path& folder) {
-  const fs::path plain = folder.lexically_normal();
-  return plain.has_filename() ? plain.string() : plain.parent_path().string();
-}
+/// The run's folder as it was given.
+std::string run_name(const fs::path& folder) { return plain_path(folder).string(); }
 
 /// The runs' names without the folders that all of them lie in.
 std::vector<std::string> short_names(const std::vector<std::string>& names) {
@@ -47,9 +45,11 @@ std::vector<std::string> short_names(const std::vector<std::string>& names) {
 fs::path data_of(const fs::path& run, const ReportOptions& options) {
   const RunAbout about = read_about(run);
   const fs::path data = options.data.empty() ? about.data : options.data;
-  if (!fs::is_directory(data))
-    fail(ErrorCode::kData, "{}: its folder of images {} is gone; name another with --data DIR",
-         run.string(), data.string());
+  if (!fs::exists(data))
+    fail(ErrorCode::kData, "{}: {}; name its images with --data DIR",
+         options.data.empty() ? run.string() : data.string(),
+         options.data.empty() ? "its images " + data.string() + " are gone"
+                              : "no such folder or file");
   return data;
 }
 

@@ -211,7 +211,8 @@ TEST_F(RunReportTest, NamesWhatIsWrongBeforeItMeasures) {
   options.data = root_ / "gone";
   EXPECT_THAT(message(ErrorCode::kData, {run}, options), HasSubstr("--data DIR"));
   fs::remove_all(data_);
-  EXPECT_THAT(message(ErrorCode::kData, {run}), HasSubstr("name another with --data DIR"));
+  EXPECT_THAT(message(ErrorCode::kData, {run}),
+              HasSubstr("are gone; name its images with --data DIR"));
 }
 
 TEST(ReportCommand, IsWhatAShellTakes) {

@@ -22,11 +22,13 @@ CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
       discriminator_(learners_.at(1).get()),
       critic_(model_.critic ? learners_.at(2).get() : nullptr) {
   const int64_t batch = config_.train.batch, others = batch - num_own(batch);
-  if (others < group_.size() && !group_.is_alone())
-    fail(ErrorCode::kConfig,
-         "train.batch = {}: has {} images for counterfactuals, and {} processes need one each; "
-         "raise it or start fewer",
-         batch, others, group_.size());
+  if (others < group_.size())
+    fail(
+        ErrorCode::kConfig,
+        "train.batch = {}: of its images {} are asked to stay as they are (train.identity_fraction "
+        "= {}), which leaves {} for counterfactuals where each process needs one ({} here); raise "
+        "the batch, lower that fraction or start fewer processes",
+        batch, num_own(batch), config_.train.identity_fraction, others, group_.size());
 }
 
 Trainer::Learner* CounterfactualTrainer::judge() const {

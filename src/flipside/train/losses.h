@@ -6,7 +6,8 @@
 namespace flipside {
 
 // Pure functions, each one equation of docs/equations.md. Letters: N images, K real classes;
-// logits [N,K+1] with "fake" at index K; labels and targets [N] int64 in [0,K). All give a scalar.
+// logits [N,K+1] with "fake" at index K; labels and targets [N] int64 in [0,K). What is given is a
+// scalar where no shape is said.
 //
 // The fake head says how "fake" is scored: as class K of one softmax (kSoftmax), or by its own
 // logit beside K class logits (kFactorised). The hinge and least-squares forms always score the

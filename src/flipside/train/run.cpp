@@ -6,7 +6,6 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -14,6 +13,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/core/stop_signals.h"
 #include "flipside/data/loader.h"
 #include "flipside/train/run_log.h"
 
@@ -21,33 +21,6 @@ namespace flipside {
 namespace {
 
 constexpr int64_t kLogEvery = 50;  // steps
-
-volatile std::sig_atomic_t stop_requested = 0;
-
-/// Between construction and destruction the first SIGINT or SIGTERM only asks for a stop; a second
-/// one ends the program, since a validation may be long.
-class StopSignals {
- public:
-  StopSignals() {
-    stop_requested = 0;
-    for (int i = 0; i < 2; ++i) previous_[i] = std::signal(kSignals[i], request_stop);
-  }
-  ~StopSignals() {
-    for (int i = 0; i < 2; ++i) std::signal(kSignals[i], previous_[i]);
-  }
-
- private:
-  static void request_stop(int signal) {
-    static constexpr char kNotice[] = "\nstopping after this step; once more to stop at once\n";
-    stop_requested = 1;
-    std::signal(signal, SIG_DFL);
-    // Of all ways to print, `write` alone may be used here; a lost notice loses nothing.
-    [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice, sizeof(kNotice) - 1);
-  }
-
-  static constexpr int kSignals[2] = {SIGINT, SIGTERM};
-  void (*previous_[2])(int);
-};
 
 /// Means of the losses since the last line of the log.
 class LossMeans {
@@ -75,19 +48,23 @@ class LossMeans {
   int64_t count_ = 0;
 };
 
+/// The value that the share `share` of them lies below.
+double quantile(std::vector<double> values, double share) {
+  const auto place =
+      values.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(values.size()));
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
 /// What the model remembers of its training images' sizes.
 NativeSides native_sides(const std::vector<ImageSize>& sizes) {
-  NativeSides sides;
-  std::vector<double> roots;
+  if (sizes.empty()) return {};
+  std::vector<double> roots, longest;
   for (const auto& size : sizes) {
     roots.push_back(std::sqrt(static_cast<double>(size.width * size.height)));
-    sides.largest = std::max(sides.largest, static_cast<double>(std::max(size.width, size.height)));
+    longest.push_back(static_cast<double>(std::max(size.width, size.height)));
   }
-  if (roots.empty()) return sides;
-  const auto middle = roots.begin() + static_cast<std::ptrdiff_t>(roots.size() / 2);
-  std::nth_element(roots.begin(), middle, roots.end());
-  sides.median = *middle;
-  return sides;
+  return {quantile(roots, 0.5), quantile(longest, 0.9)};
 }
 
 std::string brief(const std::vector<std::pair<std::string, double>>& values) {
@@ -115,8 +92,7 @@ std::string listing(const ImageFolder& folder) {
   for (const auto& name : folder.class_names) text += name + "\n";
   for (const auto& records : folder.records)
     for (const auto& record : records)
-      text += fmt::format("{} {} {}\n", record.image.lexically_relative(folder.root).string(),
-                          record.label, record.mask.empty());
+      text += fmt::format("{} {} {}\n", folder.name_of(record), record.label, record.mask.empty());
   return text;
 }
 
@@ -204,7 +180,7 @@ class Run {
     const auto sizes = loader.native_sizes();
     require_same_pictures(sizes);
     trainer_->averaged().native_sides = native_sides(sizes);
-    StopSignals signals;
+    const StopSignals signals;
     Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;
     while (trainer_->steps_done() < total && !out_of_patience()) {
@@ -212,7 +188,7 @@ class Run {
       means.add(losses);
       const int64_t step = trainer_->steps_done();
       progress.advance(batch, brief(losses) + last_validation_);
-      const bool stop = group_.sum(stop_requested) > 0;  // whichever process was asked to
+      const bool stop = group_.sum(signals.requested()) > 0;  // whichever process was asked to
       if (step % kLogEvery == 0 || step == total) log_means(means, progress);
       if (step % config_.train.validate_every == 0 || step == total) {
         progress.remark(brief(losses) + "  | validating");
@@ -307,7 +283,8 @@ ProcessGroup join_launch() {
 }
 
 /// The run folder appears whole or not at all: it is filled under another name first.
-void create_run_folder(const fs::path& run, const fs::path& data, const Config& config) {
+void create_run_folder(const fs::path& given, const fs::path& data, const Config& config) {
+  const fs::path run = plain_path(given);
   if (fs::exists(run))
     fail(ErrorCode::kUsage,
          "{} is there already; go on with it: flipside train --resume {}, or choose another --out",
@@ -320,7 +297,10 @@ void create_run_folder(const fs::path& run, const fs::path& data, const Config& 
   atomic_write(fresh / "config.toml", to_toml(config));
   std::error_code error;
   fs::rename(fresh, run, error);
-  if (error) fail(ErrorCode::kIo, "{}: could not be made: {}", run.string(), error.message());
+  if (!error) return;
+  const std::string reason = error.message();
+  fs::remove_all(fresh, error);
+  fail(ErrorCode::kIo, "{}: could not be made: {}", run.string(), reason);
 }
 
 }  // namespace
@@ -357,6 +337,10 @@ RunAbout read_about(const fs::path& run) {
 void resume_run(const fs::path& run, const MakeValidate& make_validate) {
   const ProcessGroup group = join_launch();
   const std::string data = group.from_first([&] { return read_about(run).data.string(); });
+  if (!fs::exists(data))
+    fail(ErrorCode::kData,
+         "{}: its images {} are gone; if they were moved, write their new place into {}",
+         run.string(), data, (run / "run.json").string());
   const std::string text =
       group.from_first([&] { return to_toml(load_stored_config(run / "config.toml")); });
   Config config;
