@@ -93,9 +93,20 @@ TEST_F(Failures, BadInputEndsWithAMessageAndAnExitCode) {
                  "did you mean train.steps?");
   expect_refused("train " + data() + " --out " + run(), 2, "--resume");
   expect_refused("train --resume " + path("missing"), 2, "run.json");
+  expect_refused("train " + data() + out + kTinyTraining + " --identity-fraction 0.95", 2,
+                 "train.identity_fraction");
   expect_refused("explain " + run() + " " + data() + " --target rust --out " + path("o"), 2,
                  "rust");
   expect_refused("explain " + path("missing") + " " + data() + " --out " + path("o"), 1, "missing");
+  const std::string explain = "explain " + run() + " " + data() + " --out " + path("o");
+  for (const char* option :
+       {"--scale fit", "--window 32", "--mm-per-pixel 2", "--single-view", "--precision float32"})
+    expect_refused(explain + " --method grad_cam " + option, 2, "is for counterfactuals");
+  for (const std::string& option :
+       {std::string("--layer 0"), std::string("--sign negative"), "--setting " + path("none.json")})
+    expect_refused(explain + " " + option, 2, "another --method");
+  expect_refused(explain + " --method grad_cam --layer 0 --setting " + path("none.json"), 2,
+                 "leave one of them out");
   expect_refused("", 2, "--help");
   EXPECT_FALSE(fs::exists(path("never")));
 }
@@ -125,6 +136,19 @@ TEST_F(Failures, FullDiskEndsWithAMessageAndLosesNothing) {
   EXPECT_FALSE(fs::exists(full + "/last.safetensors"));
   const ProgramResult resumed = run_program("train --resume " + full);
   EXPECT_EQ(resumed.exit_code, 0) << resumed.err;
+}
+
+TEST_F(Failures, AFullDiskUnderResultsIsAnErrorAndUnderTheProgressIsNot) {
+  const auto exit_code = [](const std::string& arguments, const std::string& streams) {
+    const int status =
+        std::system((std::string(FLIPSIDE_PROGRAM) + " " + arguments + " " + streams).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  const std::string evaluate = "evaluate " + run() + " " + data();
+  EXPECT_EQ(exit_code(evaluate, "> /dev/full 2> /dev/null"), 1);
+  EXPECT_EQ(exit_code(evaluate + " --json -", "> /dev/full 2> /dev/null"), 1);
+  EXPECT_EQ(exit_code(evaluate, "> /dev/null 2> /dev/full"), 0);
+  EXPECT_EQ(exit_code(evaluate, "> /dev/null 2>&-"), 0);
 }
 
 }  // namespace

@@ -35,6 +35,13 @@ TEST_F(Program, TrainingWritesItsRunFolder) {
   EXPECT_EQ(validations, 2);
 }
 
+TEST_F(Program, ARunMayBeNamedWithTheSlashThatShellsComplete) {
+  const ProgramResult trained =
+      run_program("train " + data() + " --out " + path("slash/") + kTinyTraining);
+  EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_TRUE(fs::exists(path("slash/best.safetensors")));
+}
+
 TEST_F(Program, TrainingEndsWithWhatToKnowOfTheModel) {
   const json entry =
       json::parse(run_program("evaluate " + run() + " " + data() + " --split val --json -").out);
@@ -90,7 +97,7 @@ TEST_F(Program, CalibratesOnOtherImagesWithoutTraining) {
   EXPECT_EQ(fitted.config.explain.edge_radius, 3);
   EXPECT_NE(fitted.thresholds.label_free, before.thresholds.label_free);
   expect_refused("calibrate " + run() + "/last.safetensors " + other, 2, "give best.safetensors");
-  expect_refused("calibrate " + run() + " " + path("fruit"), 1, "has no such class");
+  expect_refused("calibrate " + run() + " " + path("fruit"), 1, "was trained on crack, intact");
 }
 
 TEST_F(Program, DistilsToOnePass) {
@@ -170,6 +177,9 @@ TEST_F(Program, APackedDataSetStandsForItsFolder) {
   const ProgramResult trained =
       run_program("train " + pack + " --out " + path("packed") + kTinyTraining);
   EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  const ProgramResult page = run_program("report " + path("packed") + " --out " + path("p.html"));
+  EXPECT_EQ(page.exit_code, 0) << page.err;
+  EXPECT_THAT(read_file(path("p.html")), HasSubstr("<code>test/crack/"));
   expect_refused("train " + pack + " --out " + path("larger") + " --size 64", 2, "--size 32");
   EXPECT_FALSE(fs::exists(path("larger")));
   expect_refused("data pack " + data() + " " + path("data.zip"), 2, ".safetensors");
@@ -199,6 +209,13 @@ TEST_F(Program, ExplainWritesOneLineAndFourPicturesPerImage) {
   }
   EXPECT_EQ(count, 6);
   EXPECT_TRUE(fs::exists(fs::path(out) / "contact_sheet.png"));
+}
+
+TEST_F(Program, ExplainsInASingleView) {
+  const ProgramResult result = run_program("explain " + run() + " " + data() +
+                                           "/test --single-view --out " + path("single"));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_TRUE(fs::exists(path("single/contact_sheet.png")));
 }
 
 TEST_F(Program, PrecisionIsThatOfTheCounterfactualsAlone) {

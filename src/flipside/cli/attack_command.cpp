@@ -183,8 +183,9 @@ Batch share_of(const Batch& all, const Shard& shard) {
           {}};
 }
 
-SuiteRecord attack_trial(const Trial& trial, const Batch& images, const SuiteOptions& options,
+SuiteRecord attack_trial(const Trial& trial, const Batch& images, SuiteOptions options,
                          const StoredRecords& stored) {
+  options.stop_when_won = trial.adaptive;
   return attack_with_progress(trial.key, trial.victim, trial.judge, images, options,
                               stored.load(trial),
                               [&](const SuiteRecord& partial) { stored.save(trial, partial); });
@@ -200,13 +201,13 @@ Robustness run_trial(const Trial& trial, const Batch& images, const SuiteOptions
 }
 
 void write_files(const fs::path& out, const RobustnessReport& report,
-                 const std::vector<Trial>& trials, const Batch& images,
-                 const SuiteOptions& options) {
+                 const std::vector<Trial>& trials, const Batch& images, SuiteOptions options) {
   atomic_write(out / "attack.json", to_json(report));
   const int64_t n = images.images.size(0), count = std::min(n, kPictures);
   const Tensor rows = (torch::arange(count, torch::kInt64) * n).div(count, "floor");
   for (size_t i = 0; i < trials.size(); ++i) {
     atomic_write(out / (trials[i].key + ".svg"), robustness_svg(report.victims[i], options.norm));
+    options.stop_when_won = trials[i].adaptive;
     draw_attacked(out / (trials[i].key + ".png"), trials[i].victim,
                   images.images.index_select(0, rows), images.labels.index_select(0, rows),
                   report.class_names, options);
@@ -230,6 +231,7 @@ void run_attack_command(AttackArguments arguments) {
     fail(ErrorCode::kUsage,
          "--shard: needs --out, and takes no --json: the report comes from the "
          "same command without --shard when all shards are done");
+  require_writable_result(arguments.json);
   arguments.suite.eps = suite_bounds(arguments);
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
   require_on(arguments.on, model);
@@ -257,9 +259,7 @@ void run_attack_command(AttackArguments arguments) {
   for (const auto& trial : trials)
     report.victims.push_back(run_trial(trial, images, arguments.suite, stored));
   if (!arguments.out.empty()) write_files(arguments.out, report, trials, images, arguments.suite);
-  if (!arguments.json.empty() && arguments.json != "-")
-    atomic_write(arguments.json, to_json(report));
-  std::fputs((arguments.json == "-" ? to_json(report) : to_text(report)).c_str(), stdout);
+  put_result(arguments.json, to_json(report), to_text(report));
 }
 
 void add_budget_options(CLI::App& command, const std::shared_ptr<AttackArguments>& arguments) {

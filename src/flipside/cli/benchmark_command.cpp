@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 #include "flipside/cli/commands.h"
 #include "flipside/core/error.h"
@@ -37,7 +36,7 @@ void add_benchmark_command(CLI::App& app) {
     run_benchmark(load_benchmark(arguments->file), arguments->seeds, arguments->out,
                   arguments->shard);
     if (!arguments->shard.is_whole()) return;
-    std::fputs(read_file(fs::path(arguments->out) / "benchmark.txt").c_str(), stdout);
+    print_result(read_file(fs::path(arguments->out) / "benchmark.txt"));
   });
 }
 

@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
-#include <cstdio>
 
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
@@ -36,24 +35,26 @@ std::string described(const Model& model) {
 
 void run_calibrate(const CalibrateArguments& arguments) {
   const fs::path run = arguments.run;
+  const fs::path in_place = fs::is_directory(run) ? run / "best.safetensors" : run;
+  const fs::path out = arguments.out.empty() ? in_place : fs::path(arguments.out);
   Checkpoint checkpoint = load_checkpoint(run);
   if (!checkpoint.extra.empty())
     fail(ErrorCode::kUsage,
          "{}: holds a training that may go on and would choose anew; give best.safetensors, or the "
          "run folder once that is there",
          run.string());
+  require_writable(out);
   Model& model = checkpoint.model;
   model.to(resolve_device(arguments.device));
   model.eval();
   if (arguments.coverage > 0) model.config.train.coverage = arguments.coverage;
   if (arguments.edge_radius >= 0) model.config.explain.edge_radius = arguments.edge_radius;
-  std::printf("before  %s\n", described(model).c_str());
+  print_result("before  " + described(model) + "\n");
   ImageFolder folder = scan_for_model(arguments.data, model);
   keep_pictures(folder, Split::kVal, model.config.data);
   calibrate(model, folder);
-  std::printf("now     %s\n", described(model).c_str());
-  const fs::path in_place = fs::is_directory(run) ? run / "best.safetensors" : run;
-  save_checkpoint(arguments.out.empty() ? in_place : fs::path(arguments.out), model);
+  print_result("now     " + described(model) + "\n");
+  save_checkpoint(out, model);
 }
 
 }  // namespace

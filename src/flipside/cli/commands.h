@@ -29,4 +29,15 @@ void add_commands(CLI::App& app);
 /// The option --shard I/N of a subcommand whose work can be cut.
 void add_shard_option(CLI::App& command, Shard& shard, const std::string& help);
 
+/// Writes a result to standard output, whole: `Error(kIo)` where it cannot be written.
+void print_result(const std::string& text);
+
+// The option --json of the commands that measure: empty, "-" for standard output in place of the
+// text, or a file.
+
+/// Throws `Error(kIo)` where that file could not be written: before the work.
+void require_writable_result(const std::string& json_file);
+/// Writes the JSON to the file, and the text, or else the JSON, to standard output.
+void put_result(const std::string& json_file, const std::string& json, const std::string& text);
+
 }  // namespace flipside

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
@@ -21,12 +20,11 @@ struct CompareArguments {
 void run_compare(const CompareArguments& arguments) {
   CompareOptions options = arguments.options;
   for (const auto& name : arguments.methods) options.methods.push_back(method_named(name));
+  require_writable_result(arguments.json);
   const Model model = load_model(arguments.run, resolve_device(arguments.device));
   const ImageFolder folder = scan_for_model(arguments.data, model);
   const Comparison comparison = compare_methods(model, folder, options);
-  if (!arguments.json.empty() && arguments.json != "-")
-    atomic_write(arguments.json, to_json(comparison));
-  std::fputs((arguments.json == "-" ? to_json(comparison) : to_text(comparison)).c_str(), stdout);
+  put_result(arguments.json, to_json(comparison), to_text(comparison));
 }
 
 }  // namespace

@@ -47,8 +47,9 @@ void add_precision_option(CLI::App& command, std::optional<Precision>& precision
   add_choice(
       command, "--precision", precision, precision_names(),
       "of the convolutions that make counterfactuals: float32, bfloat16, or auto: bfloat16 "
-      "where the processor or GPU has it, half as fast again; classes and fakeness stay those "
-      "of float32 (default: auto, or what the model was trained with)");
+      "where the processor or GPU has it, half as fast again, as are the views of images whose "
+      "answer is not sure; the first answer and fakeness stay those of float32 (default: auto, or "
+      "what the model was trained with)");
 }
 
 void add_threads_option(CLI::App& command) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flipside/config/config.h"
+#include "flipside/core/error.h"
 #include "flipside/data/dataset.h"
 
 namespace flipside {
@@ -28,13 +29,21 @@ class ConfigOptions {
 };
 
 /// An option that takes one of these words; `help` names them. `choice` is a `Choice` or an
-/// optional one.
+/// optional one. Another word throws `Error(kUsage)`.
 template <class Choice, class Target>
 void add_choice(CLI::App& command, const std::string& flag, Target& choice,
                 const std::vector<std::pair<std::string, Choice>>& words, const std::string& help) {
-  CLI::CheckedTransformer to_choice(words);
-  to_choice.description("");  // CLI11's own lists the words again, with their numbers
-  command.add_option(flag, choice, help)->transform(to_choice)->type_name("WORD");
+  const auto choose = [flag, &choice, words](const std::string& word) {
+    std::string known;
+    for (const auto& [name, value] : words) {
+      known += (known.empty() ? "" : ", ") + name;
+      if (name != word) continue;
+      choice = value;
+      return;
+    }
+    fail(ErrorCode::kUsage, "{} {}: must be one of {}", flag, word, known);
+  };
+  command.add_option_function<std::string>(flag, choose, help)->type_name("WORD");
 }
 
 /// `--split train|val|test`.

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <cstdio>
 
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
@@ -20,9 +19,9 @@ struct CheckArguments {
 void run_check(const CheckArguments& arguments) {
   const Config config = arguments.options->resolve();
   const DataReport report = check_data(arguments.data, config.data);
-  std::fputs((arguments.json ? to_json(report) : to_text(report)).c_str(), stdout);
+  print_result(arguments.json ? to_json(report) : to_text(report));
   if (report.has_errors())
-    fail(ErrorCode::kData, "{}: the errors above must be mended before training", arguments.data);
+    fail(ErrorCode::kData, "{}: mend the errors above before training", arguments.data);
 }
 
 struct PackArguments {
@@ -34,6 +33,7 @@ void run_pack(const PackArguments& arguments) {
   if (!is_pack_file(arguments.file))
     fail(ErrorCode::kUsage, "{}: a packed data set is a file that ends in .safetensors",
          arguments.file);
+  require_writable(arguments.file);
   const Config config = arguments.options->resolve();
   const ImageFolder folder = scan_image_folder(arguments.data, config.data);
   const PackCounts counts = write_pack(folder, config.data.size, arguments.file);

@@ -21,9 +21,9 @@ struct DistillArguments {
 
 void run_distill(const DistillArguments& arguments) {
   if (fs::is_directory(arguments.out))
-    fail(ErrorCode::kUsage,
-         "{}: is a folder; --out names the file to write, {}/one.safetensors say", arguments.out,
-         arguments.out);
+    fail(ErrorCode::kUsage, "{}: is a folder; --out names the file to write, such as {}",
+         arguments.out, (fs::path(arguments.out) / "one.safetensors").string());
+  require_writable(arguments.out);
   const Model teacher = load_model(arguments.run, resolve_device(arguments.device));
   ImageFolder folder = scan_for_model(arguments.data, teacher);
   Model student = distil(teacher, folder, arguments.options);

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -56,6 +55,7 @@ struct Answer {
 void run_evaluate(const EvaluateArguments& arguments) {
   if (!arguments.uncertainty && !(arguments.foreign.empty() && arguments.plot.empty()))
     fail(ErrorCode::kUsage, "--foreign and --plot belong to --uncertainty: give it too");
+  require_writable_result(arguments.json);
   Model model = load_model(arguments.run, resolve_device(arguments.device));
   if (arguments.original_size && model.config.model.kind != ModelKind::kCounterfactual)
     fail(ErrorCode::kUsage,
@@ -83,8 +83,7 @@ void run_evaluate(const EvaluateArguments& arguments) {
   if (original) answer.add("original_size", *original);
   if (arguments.uncertainty) answer.add("uncertainty", run_doubt(arguments, model, folder));
   const std::string json = answer.json.dump(2) + "\n";
-  if (!arguments.json.empty() && arguments.json != "-") atomic_write(arguments.json, json);
-  std::fputs((arguments.json == "-" ? json : answer.text).c_str(), stdout);
+  put_result(arguments.json, json, answer.text);
 }
 
 }  // namespace

@@ -63,9 +63,14 @@ int64_t write_counterfactuals(Model model, const std::vector<ImageFile>& files,
   if (!arguments.target.empty()) options.target = explainer.class_index(arguments.target);
   const ExplainedFiles counts = explain_files(explainer, files, arguments.out, options);
   if (const auto& rule = explainer.model().doubt_rule; rule && counts.doubtful > 0)
-    info("look yourself at {}: {} above {:.3g} (\"certain\": false in results.jsonl)",
-         counts.doubtful == 1 ? "one image" : fmt::format("{} images", counts.doubtful),
-         rule->score, rule->threshold);
+    info(
+        "look yourself at {}, first on the contact sheet: doubt ({}) above {:.3g} (\"certain\": "
+        "false in results.jsonl)",
+        counts.doubtful == 1 ? "one image" : fmt::format("{} images", counts.doubtful),
+        rule->score == "answer" ? "1 - probability" : rule->score, rule->threshold);
+  if (counts.seen < static_cast<int64_t>(files.size()))
+    fail(ErrorCode::kIo, "stopped after {} of {} images, whose results are in {}", counts.seen,
+         files.size(), arguments.out);
   return counts.unreadable;
 }
 
@@ -87,11 +92,31 @@ int64_t write_maps(const Model& model, const std::vector<ImageFile>& files,
   return attribute_files(model, files, arguments.out, options);
 }
 
-void run_explain(const ExplainArguments& arguments) {
+/// Throws `Error(kUsage)` for an option that would change nothing of what is asked for.
+void require_options_of(AttributionMethod method, const CLI::App& command) {
+  const bool is_own = method == AttributionMethod::kCounterfactual;
+  const std::vector<const char*> others =
+      is_own ? std::vector<const char*>{"--setting", "--layer", "--sign"}
+             : std::vector<const char*>{"--single-view", "--precision", "--scale", "--window",
+                                        "--mm-per-pixel"};
+  for (const char* option : others)
+    if (command.count(option) > 0)
+      fail(ErrorCode::kUsage, "{}: {}; leave it out", option,
+           is_own ? "is for maps of another --method, and this one has no such setting"
+                  : "is for counterfactuals; the maps of this --method are of whole images, each "
+                    "seen once at the training size");
+  for (const char* option : {"--layer", "--sign"})
+    if (command.count("--setting") > 0 && command.count(option) > 0)
+      fail(ErrorCode::kUsage, "{}: the file of --setting says which; leave one of them out",
+           option);
+}
+
+void run_explain(const ExplainArguments& arguments, const CLI::App& command) {
   if (!(arguments.sensitivity > 0))
     fail(ErrorCode::kUsage, "--sensitivity {}: must be > 0; 1 is the trained threshold",
          arguments.sensitivity);
   const AttributionMethod method = method_named(arguments.method);
+  require_options_of(method, command);
   Model model = load_model(arguments.run, resolve_device(arguments.device));
   const auto files =
       files_of(arguments.shard,
@@ -174,7 +199,7 @@ void add_explain_command(CLI::App& app) {
       ->type_name("");
   add_threads_option(*command);
   add_device_option(*command, arguments->device);
-  command->callback([arguments] { run_explain(*arguments); });
+  command->callback([arguments, command] { run_explain(*arguments, *command); });
 }
 
 }  // namespace flipside

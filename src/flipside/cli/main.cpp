@@ -13,6 +13,23 @@ int complain(const std::string& message, int exit_code) {
   return exit_code;
 }
 
+/// "a, b, c": every command.
+std::string command_names(const CLI::App& app) {
+  std::string names;
+  for (const CLI::App* command : app.get_subcommands({}))
+    names += (names.empty() ? "" : ", ") + command->get_name();
+  return names;
+}
+
+/// Throws `Error(kUsage)` where the first word is none of the commands.
+void require_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  for (const CLI::App* command : app.get_subcommands({}))
+    if (command->get_name() == argv[1]) return;
+  flipside::fail(flipside::ErrorCode::kUsage, "{}: no such command; there are {}", argv[1],
+                 command_names(app));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -24,6 +41,7 @@ int main(int argc, char** argv) {
   try {
     configure_runtime();
     add_commands(app);
+    require_command(app, argc, argv);
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::Success& help) {

@@ -19,6 +19,7 @@ struct ReportArguments {
 void run_report_command(ReportArguments arguments) {
   if (fs::is_directory(arguments.out))
     fail(ErrorCode::kUsage, "--out {}: is a folder; name the page to write in it", arguments.out);
+  require_writable(arguments.out);
   ReportOptions& options = arguments.options;
   options.data = arguments.data;
   options.judge = arguments.judge;
