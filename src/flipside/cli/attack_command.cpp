@@ -82,11 +82,7 @@ void require_on(const std::string& on, const Model& model) {
 /// What must be the same for stored results to be gone on with.
 std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
   struct stat status {};
-  fs::path checkpoint = arguments.run;
-  if (fs::is_directory(checkpoint)) {
-    const fs::path best = checkpoint / "best.safetensors";
-    checkpoint = fs::exists(best) ? best : checkpoint / "last.safetensors";
-  }
+  const fs::path checkpoint = checkpoint_file(arguments.run);
   stat(checkpoint.c_str(), &status);
   const SuiteOptions& suite = arguments.suite;
   return nlohmann::json{{"run", fs::absolute(checkpoint).string()},

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "flipside/core/error.h"
+#include "flipside/core/log.h"
 #include "flipside/core/safetensors.h"
 #include "flipside/model/model.h"
 
@@ -34,21 +35,6 @@ json to_json(const std::vector<double>& thresholds) {
 
 void put_side(Metadata& metadata, const std::string& key, double value) {
   if (value > 0) metadata[key] = fmt::format("{}", value);
-}
-
-/// The file that `path` means: itself, or of a run directory the best checkpoint or the last.
-fs::path checkpoint_file(const fs::path& path) {
-  if (!fs::exists(path))
-    fail(ErrorCode::kCheckpoint,
-         "{}: no such file or run; train one with: flipside train DIR --out {}", path.string(),
-         path.string());
-  if (!fs::is_directory(path)) return path;
-  for (const char* name : {"best.safetensors", "last.safetensors"})
-    if (fs::exists(path / name)) return path / name;
-  fail(ErrorCode::kCheckpoint,
-       "{}: holds neither best.safetensors nor last.safetensors; give the folder that flipside "
-       "train --out made, or wait for its first checkpoint",
-       path.string());
 }
 
 /// What the metadata of one file says; every refusal names the file and the key.
@@ -181,6 +167,20 @@ void take_weights(const fs::path& path, const Model& model, TensorMap& stored) {
 
 }  // namespace
 
+fs::path checkpoint_file(const fs::path& path) {
+  if (!fs::exists(path))
+    fail(ErrorCode::kCheckpoint,
+         "{}: no such file or run; train one with: flipside train DIR --out {}", path.string(),
+         path.string());
+  if (!fs::is_directory(path)) return path;
+  for (const char* name : {"best.safetensors", "last.safetensors"})
+    if (fs::exists(path / name)) return path / name;
+  fail(ErrorCode::kCheckpoint,
+       "{}: holds neither best.safetensors nor last.safetensors; give the folder that flipside "
+       "train --out made, or wait for its first checkpoint",
+       path.string());
+}
+
 void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& extra,
                      const Metadata& extra_metadata) {
   SafetensorsFile file{model_tensors(model), extra_metadata};
@@ -216,6 +216,9 @@ void save_checkpoint(const fs::path& path, const Model& model, const TensorMap& 
 
 Checkpoint load_checkpoint(const fs::path& path) {
   const fs::path file = checkpoint_file(path);
+  if (file != path && file.filename() == "last.safetensors")
+    info("{}: its training has chosen no model yet; the state that it last stored is taken",
+         path.string());
   auto [tensors, metadata] = read_safetensors(file);
   const MetadataReader reader(file, metadata);
   reader.check_format();

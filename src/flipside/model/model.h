@@ -105,10 +105,14 @@ struct Checkpoint {
   std::map<std::string, std::string> metadata;
 };
 
+/// The file that `path` means: itself, or of a run directory `best.safetensors`, or else
+/// `last.safetensors`. Throws `Error(kCheckpoint)` where there is none.
+fs::path checkpoint_file(const fs::path& path);
+
 /// Strict: every tensor of the model must be there with its shape and dtype, and nothing else but
 /// "state.*". Throws `Error(kCheckpoint)` for a file that is missing, truncated, corrupt (a CRC-32
-/// of the whole file is stored), of another version, of the wrong shape. `path` is the file, or a
-/// run directory, of which `best.safetensors` is taken, or else `last.safetensors`.
+/// of the whole file is stored), of another version, of the wrong shape. `path` as in
+/// `checkpoint_file`.
 Checkpoint load_checkpoint(const fs::path& path);
 /// The model alone, in evaluation mode, on `device`, its weights without gradients.
 Model load_model(const fs::path& path, at::Device device = at::kCPU);
