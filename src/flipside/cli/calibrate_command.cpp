@@ -5,6 +5,7 @@
 #include "flipside/cli/config_options.h"
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/calibration.h"
 #include "flipside/eval/model_folder.h"

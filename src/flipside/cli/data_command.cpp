@@ -3,6 +3,7 @@
 #include "flipside/cli/commands.h"
 #include "flipside/cli/config_options.h"
 #include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/data/check.h"
 #include "flipside/data/pack.h"

@@ -4,6 +4,7 @@
 #include "flipside/cli/config_options.h"
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/calibration.h"
