@@ -6,6 +6,7 @@
 #include <cmath>
 #include <functional>
 
+#include "flipside/core/error.h"
 #include "flipside/data/effect_size.h"
 #include "flipside/data/image_facts.h"
 #include "flipside/data/strays.h"
