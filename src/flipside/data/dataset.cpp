@@ -14,6 +14,7 @@
 #include "flipside/core/log.h"
 #include "flipside/core/random.h"
 #include "flipside/data/class_names.h"
+#include "flipside/data/hash.h"
 #include "flipside/data/pack.h"
 
 namespace flipside {
@@ -21,11 +22,10 @@ namespace {
 
 constexpr uint64_t kSplitTag = 0x73706c6974;  // "split": this use's own random stream
 
-/// FNV-1a, 64 bit (Fowler, Noll and Vo).
 uint64_t hash_of(const std::string& text) {
-  uint64_t hash = 0xcbf29ce484222325ULL;
-  for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ULL;
-  return hash;
+  Hash hash;
+  for (const char c : text) hash.mix(static_cast<uint8_t>(c));
+  return hash.value();
 }
 
 bool is_hidden(const fs::path& path) { return path.filename().string().front() == '.'; }
@@ -152,10 +152,20 @@ void read_class_folders(ImageFolder& folder, const DataConfig& config) {
              config.split_seed);
 }
 
+/// Of one split.
+std::vector<int64_t> images_per_class(const ImageFolder& folder, Split split) {
+  std::vector<int64_t> counts(folder.class_names.size());
+  for (const auto& record : folder.split(split)) ++counts[record.label];
+  return counts;
+}
+
+/// Of all splits.
 std::vector<int64_t> images_per_class(const ImageFolder& folder) {
   std::vector<int64_t> counts(folder.class_names.size());
-  for (const auto& records : folder.records)
-    for (const auto& record : records) ++counts[record.label];
+  for (const Split split : kSplits) {
+    const auto of_split = images_per_class(folder, split);
+    for (size_t label = 0; label < counts.size(); ++label) counts[label] += of_split[label];
+  }
   return counts;
 }
 
@@ -304,29 +314,27 @@ ImageFolder thinned(ImageFolder folder, Split split, int64_t most) {
 }
 
 void require_trainable(const ImageFolder& folder) {
-  std::vector<int64_t> counts(folder.class_names.size());
-  for (const auto& record : folder.split(Split::kTrain)) ++counts[record.label];
-  for (size_t label = 0; label < counts.size(); ++label)
-    if (counts[label] == 0)
+  const auto trained = images_per_class(folder, Split::kTrain);
+  for (size_t label = 0; label < trained.size(); ++label)
+    if (trained[label] == 0)
       fail(
           ErrorCode::kData,
           "{}: class {} has no training images: training needs some of every class; move images of "
           "another split to {}",
           folder.root.string(), folder.class_names[label],
           (folder.root / to_string(Split::kTrain) / folder.class_names[label]).string());
-  std::vector<int64_t> validated(folder.class_names.size());
-  for (const auto& record : folder.split(Split::kVal)) ++validated[record.label];
-  for (size_t label = 0; label < validated.size(); ++label)
-    if (validated[label] == 0 && !folder.split(Split::kVal).empty())
-      warn(
-          "{}: class {} has no validation images: the step that is kept and the thresholds are "
-          "chosen without it; move some of train/ to val/",
-          folder.root.string(), folder.class_names[label]);
   if (folder.split(Split::kVal).empty())
     fail(ErrorCode::kData,
          "{}: no image is left for validation; add images, or remove an empty val/ so that some of "
          "train/ are taken",
          folder.root.string());
+  const auto validated = images_per_class(folder, Split::kVal);
+  for (size_t label = 0; label < validated.size(); ++label)
+    if (validated[label] == 0)
+      warn(
+          "{}: class {} has no validation images: the step that is kept and the thresholds are "
+          "chosen without it; move some of train/ to val/",
+          folder.root.string(), folder.class_names[label]);
 }
 
 std::vector<fs::path> find_images(const fs::path& path) try {

@@ -4,23 +4,22 @@
 
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
+#include "flipside/data/hash.h"
 #include "flipside/data/image_io.h"
 #include "flipside/data/parallel.h"
 
 namespace flipside {
 namespace {
 
-/// FNV-1a, 64 bit (Fowler, Noll and Vo).
 uint64_t hash_pixels(const cv::Mat& image) {
-  uint64_t hash = 0xcbf29ce484222325ULL;
-  const auto mix = [&hash](uint64_t value) { hash = (hash ^ value) * 0x100000001b3ULL; };
-  mix(static_cast<uint64_t>(image.cols));
-  mix(static_cast<uint64_t>(image.rows));
+  Hash hash;
+  hash.mix(static_cast<uint64_t>(image.cols));
+  hash.mix(static_cast<uint64_t>(image.rows));
   for (int y = 0; y < image.rows; ++y) {
     const auto* row = image.ptr<uint8_t>(y);
-    for (size_t x = 0; x < image.cols * image.elemSize(); ++x) mix(row[x]);
+    for (size_t x = 0; x < image.cols * image.elemSize(); ++x) hash.mix(row[x]);
   }
-  return hash;
+  return hash.value();
 }
 
 void read_facts(ImageFacts& facts) {

@@ -105,7 +105,7 @@ class ContactSheet {
   /// Whether image number `index` may find a place.
   bool wants(int64_t index, bool certain) const {
     if (!certain) return static_cast<int64_t>(doubtful_.size()) < kSheetRows;
-    return (index + 1) * shown_ / total_ > index * shown_ / total_;
+    return is_among(shown_, index, total_);
   }
   void add(const std::string& label, const std::vector<cv::Mat>& pictures, bool certain) {
     (certain ? others_ : doubtful_).push_back({label, pictures});
@@ -122,8 +122,7 @@ class ContactSheet {
     const auto places = shown_ - static_cast<int64_t>(labels.size());
     const auto left = static_cast<int64_t>(others_.size());
     for (int64_t i = 0; i < left; ++i)
-      if ((i + 1) * std::min(places, left) / left > i * std::min(places, left) / left)
-        show(others_[i]);
+      if (is_among(std::min(places, left), i, left)) show(others_[i]);
     if (labels.empty()) return;
     write_image(path,
                 picture_grid(pictures,
@@ -138,6 +137,11 @@ class ContactSheet {
     std::string label;
     std::vector<cv::Mat> pictures;
   };
+  /// Whether `index` is one of `count` that are evenly chosen among `total`.
+  static bool is_among(int64_t count, int64_t index, int64_t total) {
+    return (index + 1) * count / total > index * count / total;
+  }
+
   int64_t total_, shown_;
   std::vector<Row> doubtful_, others_;
 };

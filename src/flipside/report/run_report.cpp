@@ -45,12 +45,11 @@ std::vector<std::string> short_names(const std::vector<std::string>& names) {
 fs::path data_of(const fs::path& run, const ReportOptions& options) {
   const RunAbout about = read_about(run);
   const fs::path data = options.data.empty() ? about.data : options.data;
-  if (!fs::exists(data))
-    fail(ErrorCode::kData, "{}: {}; name its images with --data DIR",
-         options.data.empty() ? run.string() : data.string(),
-         options.data.empty() ? "its images " + data.string() + " are gone"
-                              : "no such folder or file");
-  return data;
+  if (fs::exists(data)) return data;
+  const std::string wrong =
+      options.data.empty() ? fmt::format("{}: its images {} are gone", run.string(), data.string())
+                           : fmt::format("{}: no such folder or file", data.string());
+  fail(ErrorCode::kData, "{}; name its images with --data DIR", wrong);
 }
 
 const char* describe(ModelKind kind) {
