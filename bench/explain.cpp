@@ -12,7 +12,8 @@
 namespace flipside {
 namespace {
 
-/// Whether the answers, of images and counterfactuals, are asked for again in the other views.
+/// Whether images and counterfactuals are surely of the target class. Where they are not, they are
+/// asked for again in the other views, and counterfactuals are taken further.
 enum class Answers { kSure, kUnsure };
 
 void explain(benchmark::State& state, bool average_views, Precision precision,
@@ -21,7 +22,7 @@ void explain(benchmark::State& state, bool average_views, Precision precision,
   Model model = bench_model(size, batch, Precision::kFloat32);
   if (answers == Answers::kSure) {  // an untrained model is unsure of everything
     const torch::NoGradGuard no_grad;
-    model.discriminator->named_parameters()["head.bias"][0] += 20;
+    model.discriminator->named_parameters()["head.bias"][model.reference_class] += 20;
   }
   model.config.explain.average_views = average_views;
   model.config.explain.generator_precision = precision;

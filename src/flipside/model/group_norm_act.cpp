@@ -20,6 +20,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 constexpr int64_t kBlockValues = 8192;  // 32 KB: a block is read twice, the second time from L1
+constexpr int64_t kFewBlocks = 8;       // are not worth a thread of their own
 
 /// A tensor's values as the kernels take them.
 template <typename Value>
@@ -52,14 +53,15 @@ struct Layout {
   /// `work(n)` in parallel over the samples.
   template <typename Work>
   void for_samples(Work work) const {
-    at::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
+    const int64_t fewest = std::max<int64_t>(1, kFewBlocks * block_pixels / pixels);
+    at::parallel_for(0, samples, fewest, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) work(n);
     });
   }
   /// `work(b)` over the blocks of a sample: in parallel if the samples are not (there is one).
   template <typename Work>
   void for_blocks(Work work) const {
-    at::parallel_for(0, blocks, 1, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, blocks, kFewBlocks, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b) work(b);
     });
   }

@@ -21,12 +21,19 @@ using torch::autograd::AutogradContext;
 using torch::autograd::tensor_list;
 
 constexpr int64_t kPointsAtOnce = 6;  // that a thread takes of a small image
-constexpr int64_t kFewTiles = 24;     // are not worth a thread of their own
+constexpr int64_t kFewTiles = 8;      // are not worth a thread of their own
+constexpr int64_t kHandedOver = 8;    // weights that a number from another core is worth
 
 /// `work(first, count)` for tiles from `begin` to `end`, `most` at once.
 template <typename Work>
 void for_chunks(int64_t most, int64_t begin, int64_t end, const Work& work) {
   for (int64_t first = begin; first < end; first += most) work(first, std::min(most, end - first));
+}
+
+/// Whether threads take points in place of tiles, of which there is one thread's share: where each
+/// of them saves fetching many more weights than what tiles become, which cores hand each other.
+bool shares_points(const WinogradSizes& s, int64_t tiles) {
+  return tiles <= kFewTiles && s.depth() * s.out >= kHandedOver * tiles * (s.depth() + s.out);
 }
 
 /// `weights` by `weights_to_output`.
@@ -47,7 +54,7 @@ Tensor winograd_forward(const Tensor& x, const WinogradSizes& s, const Tensor& w
                       {points, tiles.input_step(), depth * s.out, tiles.output_step()});
   };
   const int64_t all = s.n * s.tiles(), at_once = s.tiles_at_once(packed);
-  if (all <= kFewTiles) {  // one thread's share: points are shared out instead
+  if (shares_points(s, all)) {
     const WinogradTiles<Number> tiles(s);
     tiles.read_input_rows(from, 0, all);
     at::parallel_for(0, s.all_points(), kPointsAtOnce,

@@ -324,7 +324,8 @@ FLIPSIDE_INLINE void multiply_last_rows(const Product<Numbers>& p, int64_t row, 
 
 template <typename Width, int kPanels, typename Numbers>
 FLIPSIDE_INLINE void multiply_panels(const Product<Numbers>& p, int64_t panel) {
-  constexpr int kRows = 6;
+  // Enough sums at once that none has to wait for the one before it.
+  constexpr int kRows = Width::kCount == Sixteen::kCount && kPanels == 1 ? 12 : 6;
   int64_t row = 0;
   for (; row + kRows <= p.shape.rows; row += kRows)
     multiply_block<Width, kRows, kPanels>(p, row, panel);
