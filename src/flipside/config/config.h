@@ -114,6 +114,7 @@ struct DataConfig {
 struct TrainConfig {
   int64_t steps = 3000;
   int64_t discriminator_warmup = 300;
+  int64_t longest_warmup = 9000;
   int64_t discriminator_after = 0;
   int64_t batch = 16;
   double lr_generator = 1e-3;

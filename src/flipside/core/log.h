@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -36,6 +37,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   /// Marks `count` more units as done; `note` stands at the end of the line.
   void advance(int64_t count, const std::string& note = "");
+  /// There turned out to be more to do, or less.
+  void set_total(int64_t total) { total_ = std::max<int64_t>(total, 1); }
   /// Puts `note` at the end of the line and draws it at once.
   void remark(const std::string& note);
   /// Ends the line; called by the destructor too.

@@ -86,6 +86,9 @@ std::string ProcessGroup::from_first(const std::function<std::string()>& work) c
     } catch (const Error& error) {
       code = static_cast<int64_t>(error.code());
       text = error.what();
+    } catch (const std::exception& error) {  // all are to end for its reason
+      code = static_cast<int64_t>(ErrorCode::kIo);
+      text = error.what();
     }
   const Tensor header = torch::tensor({code, static_cast<int64_t>(text.size())}, torch::kInt64);
   broadcast({header});

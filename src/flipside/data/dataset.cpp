@@ -13,6 +13,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
 #include "flipside/core/random.h"
+#include "flipside/core/utf8.h"
 #include "flipside/data/class_names.h"
 #include "flipside/data/hash.h"
 #include "flipside/data/pack.h"
@@ -314,6 +315,10 @@ ImageFolder thinned(ImageFolder folder, Split split, int64_t most) {
 }
 
 void require_trainable(const ImageFolder& folder) {
+  for (const auto& name : folder.class_names)  // checkpoints and reports are
+    if (!is_utf8(name))
+      fail(ErrorCode::kData, "{}: the name of class {} must be UTF-8; rename its folder",
+           folder.root.string(), name);
   const auto trained = images_per_class(folder, Split::kTrain);
   for (size_t label = 0; label < trained.size(); ++label)
     if (trained[label] == 0)

@@ -99,8 +99,8 @@ ImageFolder scan_image_folder(const fs::path& root, const DataConfig& config);
 /// spread over its files, and one at least. The whole folder where `most` is 0 or enough.
 ImageFolder thinned(ImageFolder folder, Split split, int64_t most);
 
-/// Throws `Error(kData)` when a class has no training images or no image is there to validate on;
-/// scanning and evaluating allow both.
+/// Throws `Error(kData)` when a class has no training images, no image is there to validate on or a
+/// class's name is not UTF-8; scanning and evaluating allow all three.
 void require_trainable(const ImageFolder& folder);
 
 /// The files below `path` that look like images by their ending, sorted; a file gives itself.

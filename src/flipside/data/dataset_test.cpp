@@ -255,6 +255,19 @@ TEST(RequireTrainable, WantsTrainingImagesOfEachClassAndSomeForValidation) {
               HasSubstr("no image is left for validation"));
 }
 
+TEST(RequireTrainable, WantsNamesThatCanBeStored) {
+  const TempFolder folder;
+  touch_many(folder,
+             "b\xe4"
+             "d/",
+             4);  // Latin-1
+  touch_many(folder, "good/", 4);
+  EXPECT_THAT(message_of(ErrorCode::kData, [&] { require_trainable(scan(folder)); }),
+              AllOf(HasSubstr("b\xe4"
+                              "d"),
+                    HasSubstr("UTF-8"), HasSubstr("rename")));
+}
+
 TEST(FindImages, WalksAllButMasksAndHiddenFolders) {
   const TempFolder folder;
   touch(folder, {"b.png", "a/x.JPG", "a/y.txt", "masks/m.png", "a/ground_truth/m.png",

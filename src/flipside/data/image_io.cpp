@@ -4,6 +4,8 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <limits>
+#include <new>
 #include <opencv2/core/utils/logger.hpp>
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
@@ -82,7 +84,7 @@ cv::Mat turn_upright(cv::Mat image, int orientation) {
   return image;
 }
 
-/// Pixels as stored, upright: 8 bit with 1, 3 (BGR) or 4 (BGRA) channels.
+/// Pixels as stored, upright: 8 or 16 bit with 1, 3 (BGR) or 4 (BGRA) channels.
 cv::Mat decode(const fs::path& path) {
   static const bool quiet = [] {
     cv::utils::logging::setLogLevel(cv::utils::logging::LOG_LEVEL_SILENT);
@@ -91,21 +93,17 @@ cv::Mat decode(const fs::path& path) {
   static_cast<void>(quiet);
   const std::string bytes = read_image_bytes(path);
   const ImageHeader header = checked_header(path, bytes);
+  if (bytes.size() > std::numeric_limits<int>::max())
+    fail(ErrorCode::kImage, "{}: {} bytes: OpenCV decodes files below 2 GiB; compress or tile it",
+         path.string(), bytes.size());
   const cv::Mat buffer(1, static_cast<int>(bytes.size()), CV_8UC1, const_cast<char*>(bytes.data()));
-  cv::Mat image;
-  try {
-    // IMREAD_UNCHANGED keeps depth and alpha and leaves the orientation to us.
-    image = cv::imdecode(buffer, cv::IMREAD_UNCHANGED);
-  } catch (const cv::Exception& error) {
-    fail(ErrorCode::kImage, "{}: could not be decoded: {}; export it again", path.string(),
-         error.err);
-  }
+  // IMREAD_UNCHANGED keeps depth and alpha and leaves the orientation to us.
+  const cv::Mat image = cv::imdecode(buffer, cv::IMREAD_UNCHANGED);
   if (image.empty())
     fail(ErrorCode::kImage, "{}: could not be decoded (damaged); copy or export it again",
          path.string());
-  if (image.depth() == CV_16U) image.convertTo(image, CV_8U, kFrom16Bit);
-  const int channels = image.channels();
-  if (image.depth() != CV_8U || (channels != 1 && channels != 3 && channels != 4))
+  const int channels = image.channels(), depth = image.depth();
+  if ((depth != CV_8U && depth != CV_16U) || (channels != 1 && channels != 3 && channels != 4))
     fail(ErrorCode::kImage,
          "{}: has {} channels of {} bytes: must be gray, RGB or RGBA of 8 or 16 "
          "bit; convert it",
@@ -113,6 +111,33 @@ cv::Mat decode(const fs::path& path) {
   // libtiff turns the picture by itself.
   return header.format == ImageHeader::Format::kTiff ? image
                                                      : turn_upright(image, header.orientation);
+}
+
+/// `read()`, whose lack of memory and whose failures in OpenCV are errors of this file.
+template <typename Read>
+cv::Mat of_file(const fs::path& path, const Read& read) {
+  try {
+    return read();
+  } catch (const cv::Exception& error) {
+    fail(ErrorCode::kImage, "{}: could not be decoded: {}; export it again", path.string(),
+         error.err);
+  } catch (const std::bad_alloc&) {
+    fail(ErrorCode::kImage, "{}: is too large for the memory that is free; tile or scale it down",
+         path.string());
+  }
+}
+
+void to_8_bit(cv::Mat& image) {
+  if (image.depth() == CV_16U) image.convertTo(image, CV_8U, kFrom16Bit);
+}
+
+/// What a mask's values must exceed: 0 where none is above 1, else half of white, of which files of
+/// 16 bit may also keep that of 8.
+int mask_threshold(const cv::Mat& mask) {
+  double largest = 0;
+  cv::minMaxLoc(mask, nullptr, &largest);
+  if (largest <= 1) return 0;
+  return largest <= 0xff ? 0xff / 2 : 0xffff / 2;
 }
 
 /// BGRA over one gray value -> BGR.
@@ -130,8 +155,12 @@ cv::Mat compose(const cv::Mat& image, int ground) {
   return result;
 }
 
-/// Largest of the colour channels, so that a mask painted in any colour counts.
-cv::Mat brightest_channel(const cv::Mat& image) {
+/// Largest of the colour channels, so that a mask painted in any colour counts, over black.
+cv::Mat visible_brightness(cv::Mat image) {
+  if (image.channels() == 4) {
+    to_8_bit(image);
+    image = compose(image, /*ground=*/0);
+  }
   std::vector<cv::Mat> planes;
   cv::split(image, planes);
   for (size_t c = 1; c < planes.size(); ++c) cv::max(planes[0], planes[c], planes[0]);
@@ -158,22 +187,24 @@ Tensor as_plane(const Tensor& map, at::ScalarType type) {
 }  // namespace
 
 cv::Mat read_image(const fs::path& path) {
-  cv::Mat image = decode(path);
-  if (image.channels() == 1)
-    cv::cvtColor(image, image, cv::COLOR_GRAY2RGB);
-  else
-    cv::cvtColor(image.channels() == 4 ? compose(image, kMidGray) : image, image,
-                 cv::COLOR_BGR2RGB);
-  return image;
+  return of_file(path, [&] {
+    cv::Mat image = decode(path);
+    to_8_bit(image);
+    if (image.channels() == 1)
+      cv::cvtColor(image, image, cv::COLOR_GRAY2RGB);
+    else
+      cv::cvtColor(image.channels() == 4 ? compose(image, kMidGray) : image, image,
+                   cv::COLOR_BGR2RGB);
+    return image;
+  });
 }
 
 cv::Mat read_mask(const fs::path& path, cv::Size size) {
-  cv::Mat mask = decode(path);
-  if (mask.channels() == 4) mask = compose(mask, /*ground=*/0);
-  mask = brightest_channel(mask);
-  double largest = 0;
-  cv::minMaxLoc(mask, nullptr, &largest);
-  mask = mask > (largest == 1 ? 0 : 127);
+  const cv::Mat mask = of_file(path, [&] {
+    const cv::Mat stored = decode(path);
+    const cv::Mat values = visible_brightness(stored);
+    return cv::Mat(values > mask_threshold(values));
+  });
   if (!size.empty() && mask.size() != size)
     fail(ErrorCode::kImage,
          "{}: the mask measures {}x{} and its image {}x{}: they must be equal; export the mask at "

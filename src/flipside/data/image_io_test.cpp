@@ -254,6 +254,20 @@ TEST(ReadMask, TakesZeroAndOneToo) {
   EXPECT_EQ(cv::countNonZero(read_mask(folder.write("b.png", encode(".png", gray)))), 0);
 }
 
+// As scikit-image and ImageJ write labels.
+TEST(ReadMask, Of16BitWithEitherWhite) {
+  const TempFolder folder;
+  const auto marked = [&](uint16_t value) {
+    cv::Mat gray(1, 3, CV_16UC1, cv::Scalar(0));
+    gray.at<uint16_t>(0, 1) = value;
+    return cv::countNonZero(read_mask(folder.write("a.png", encode(".png", gray))));
+  };
+  for (const uint16_t white : {1, 255, 65535}) EXPECT_EQ(marked(white), 1) << white;
+  EXPECT_EQ(marked(0), 0);
+  EXPECT_EQ(marked(100), 0);
+  EXPECT_EQ(marked(1000), 0);
+}
+
 TEST(ReadMask, RefusesAnotherSize) {
   const TempFolder folder;
   const auto path = folder.write_image("mask.png", {255, 255, 255}, {6, 4});

@@ -23,6 +23,7 @@ class FlawFinder {
 
  private:
   void check_classes();
+  void check_chance();
   void check_counts();
   void check_flips();
   void check_judge();
@@ -84,6 +85,25 @@ void FlawFinder::check_classes() {
             "defect thinner than a pixel at the training size needs a larger --size; else more "
             "--steps");
   }
+}
+
+void FlawFinder::check_chance() {
+  if (!findings_.empty()) return;  // of single classes, which says more
+  double recalls = 0, classes = 0;
+  for (size_t k = 0; k < results_.confusion.size(); ++k) {
+    const int64_t images = sum(results_.confusion[k]);
+    if (images == 0) continue;
+    recalls += static_cast<double>(results_.confusion[k][k]) / static_cast<double>(images);
+    ++classes;
+  }
+  if (classes < 2) return;
+  const double balanced = recalls / classes, chance = 1 / classes;
+  if (balanced >= chance + kBetterThanChance * (1 - chance)) return;
+  warn_of(fmt::format("the classes are hardly told apart: balanced accuracy {}, chance has {}",
+                      number(balanced), number(chance)),
+          "look at the labels (flipside data check); else give --lr-classifier 0.0002 and more "
+          "--steps (of --model counterfactual: --discriminator-warmup 6000), a larger --size, or "
+          "more images");
 }
 
 void FlawFinder::check_counts() {
@@ -208,6 +228,7 @@ void FlawFinder::check_faithfulness() {
 
 std::vector<Finding> FlawFinder::find() {
   check_classes();
+  check_chance();
   check_flips();
   check_judge();
   check_false_marks();

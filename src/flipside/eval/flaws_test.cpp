@@ -53,6 +53,19 @@ TEST(Flaws, AYardstickIsAskedForItsClassesOnly) {
   EXPECT_THAT(find_flaws(results), IsEmpty());
 }
 
+TEST(Flaws, NamesAnswersThatAreHardlyBetterThanGuesses) {
+  Results results;
+  results.class_names = {"bad", "good"};
+  results.reference_class = 1;
+  results.confusion = {{32, 28}, {21, 39}};  // each class is recognised more often than not
+  expect_one(results, Severity::kWarning, "balanced accuracy 0.592, chance has 0.500");
+  results.confusion = {{45, 15}, {15, 45}};
+  EXPECT_THAT(find_flaws(results), IsEmpty());
+  results.class_names = {"bad", "good", "worse"};
+  results.confusion = {{30, 15, 15}, {15, 30, 15}, {15, 15, 30}};
+  expect_one(results, Severity::kWarning, "balanced accuracy 0.500, chance has 0.333");
+}
+
 TEST(Flaws, NamesCastsOfColour) {
   Results results = good_results();
   results.without_cast = true;

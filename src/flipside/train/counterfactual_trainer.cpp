@@ -15,6 +15,8 @@ AdversarialForm form_of(const Config& config) {
 
 CounterfactualTrainer::CounterfactualTrainer(Model model, ProcessGroup group)
     : Trainer(std::move(model), /*has_phases=*/true, std::move(group)),
+      warmup_control_(config_.train.discriminator_warmup, config_.train.longest_warmup,
+                      model_.num_classes()),
       penalty_control_(model_.num_classes() * model_.num_classes(), config_.loss.flip_goal,
                        device_),
       identity_control_(config_.loss.false_change_goal, device_),
@@ -44,7 +46,8 @@ StepInput CounterfactualTrainer::prepare(const Batch& batch) {
   const int64_t images = whole_size(batch), own = num_own(images);
   const Phase phase = schedule_.phase(step_);
   if (phase == Phase::kWarmup) {
-    discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_));
+    discriminator_->prepare(train.lr_classifier * schedule_.lr_factor(step_) *
+                            warmup_control_.lr_factor(step_));
   } else {
     // Drawn for the whole batch, so that it does not matter how many processes share it.
     const Shard shard = group_.shard();
@@ -75,6 +78,12 @@ LossTensors CounterfactualTrainer::warm_up(const StepInput& input) {
                       robust_penalty(input, logits);
   discriminator_->descend(real);
   return {{"real", real}};
+}
+
+void CounterfactualTrainer::observe_step(const StepLosses& losses) {
+  if (step_ > schedule_.warmup()) return;
+  warmup_control_.observe(step_, losses.front().second);
+  schedule_.set_warmup(warmup_control_.steps());
 }
 
 LossTensors CounterfactualTrainer::train_after(const StepInput& input) {
@@ -161,13 +170,15 @@ Tensor CounterfactualTrainer::train_critic(const StepInput& input, const Questio
 }
 
 TensorMap CounterfactualTrainer::more_state() const {
-  TensorMap state;
+  TensorMap state = warmup_control_.state();
   if (config_.loss.flip_goal > 0) state.merge(penalty_control_.state());
   if (config_.loss.false_change_goal > 0) state.merge(identity_control_.state());
   return state;
 }
 
 void CounterfactualTrainer::load_more_state(const TensorMap& state) {
+  warmup_control_.load_state(state);
+  schedule_.set_warmup(warmup_control_.steps());
   if (config_.loss.flip_goal > 0) penalty_control_.load_state(state);
   if (config_.loss.false_change_goal > 0) identity_control_.load_state(state);
 }

@@ -6,14 +6,18 @@
 #include <atomic>
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "flipside/core/device.h"
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
 #include "flipside/core/stop_signals.h"
+#include "flipside/core/utf8.h"
 #include "flipside/data/loader.h"
 #include "flipside/train/run_log.h"
 
@@ -158,19 +162,37 @@ class Run {
            "{}: the classes of the data folder have changed since this run began; "
            "restore the folder or start a new run",
            run_.string());
+    if (checkpoint.model.reference_class != folder_.reference_class)
+      fail(
+          ErrorCode::kData,
+          "{}: the good parts were those of class {} when this run began and would now be {} ({}); "
+          "restore the data folder, or start a new run with --reference-class",
+          run_.string(), folder_.class_names[checkpoint.model.reference_class],
+          folder_.class_names[folder_.reference_class], folder_.reference_reason);
     trainer_->load_state(checkpoint.extra);
     trainer_->averaged().thresholds = checkpoint.model.thresholds;
     trainer_->averaged().doubt_rule = checkpoint.model.doubt_rule;
-    best_score_ = std::stod(checkpoint.metadata.at("best_score"));
-    if (const auto stale = checkpoint.metadata.find("state.stale_validations");
-        stale != checkpoint.metadata.end())
-      stale_validations_ = std::stoll(stale->second);
+    restore_progress(last, checkpoint.metadata);
     log_.rewind_to(trainer_->steps_done());
   }
 
+  void restore_progress(const fs::path& last, const std::map<std::string, std::string>& metadata) {
+    try {
+      best_score_ = std::stod(metadata.at("best_score"));
+      const auto stale = metadata.find("state.stale_validations");
+      if (stale != metadata.end()) stale_validations_ = std::stoll(stale->second);
+    } catch (const std::logic_error&) {
+      fail(ErrorCode::kCheckpoint,
+           "{}: metadata best_score and state.stale_validations must be numbers; resume from the "
+           "last.safetensors of a training, or start a new run",
+           last.string());
+    }
+  }
+
   void take_steps() {
-    const int64_t total = trainer_->total_steps(), batch = config_.train.batch;
-    if (trainer_->steps_done() >= total || out_of_patience()) {
+    const int64_t batch = config_.train.batch;
+    const auto total = [this] { return trainer_->total_steps(); };  // warm-ups may go on
+    if (trainer_->steps_done() >= total() || out_of_patience()) {
       info("{}: finished already, {} steps", run_.string(), trainer_->steps_done());
       return;
     }
@@ -181,24 +203,27 @@ class Run {
     require_same_pictures(sizes);
     trainer_->averaged().native_sides = native_sides(sizes);
     const StopSignals signals;
-    Progress progress("train", total * batch, "img", trainer_->steps_done() * batch);
+    Progress progress("train", total() * batch, "img", trainer_->steps_done() * batch);
     LossMeans means;
-    while (trainer_->steps_done() < total && !out_of_patience()) {
+    while (trainer_->steps_done() < total() && !out_of_patience()) {
       const StepLosses losses = trainer_->step(loader.next());
       means.add(losses);
       const int64_t step = trainer_->steps_done();
+      progress.set_total(total() * batch);
       progress.advance(batch, brief(losses) + last_validation_);
       const bool stop = group_.sum(signals.requested()) > 0;  // whichever process was asked to
-      if (step % kLogEvery == 0 || step == total) log_means(means, progress);
-      if (step % config_.train.validate_every == 0 || step == total) {
+      if (step % kLogEvery == 0 || step == total()) log_means(means, progress);
+      const bool validates = step % config_.train.validate_every == 0 || step == total();
+      const bool saves = step % config_.train.checkpoint_every == 0 || step == total() || stop;
+      if (validates || saves) trainer_->require_finite();
+      if (validates) {
         progress.remark(brief(losses) + "  | validating");
         validate();
       }
-      if (step % config_.train.checkpoint_every == 0 || step == total || stop || out_of_patience())
-        save_last();
-      if (stop)
+      if (saves || out_of_patience()) save_last();
+      if (stop && step < total() && !out_of_patience())
         fail(ErrorCode::kIo, "stopped at step {} of {}; go on with: flipside train --resume {}",
-             step, total, run_.string());
+             step, total(), run_.string());
     }
   }
 
@@ -290,17 +315,21 @@ void create_run_folder(const fs::path& given, const fs::path& data, const Config
          "{} is there already; go on with it: flipside train --resume {}, or choose another --out",
          run.string(), run.string());
   const fs::path fresh = run.string() + ".new" + std::to_string(getpid());
-  const nlohmann::ordered_json about{{"data", fs::absolute(data).lexically_normal().string()},
-                                     {"version", FLIPSIDE_VERSION},
-                                     {"seed", config.train.seed}};
-  atomic_write(fresh / "run.json", about.dump(2) + "\n");
-  atomic_write(fresh / "config.toml", to_toml(config));
-  std::error_code error;
-  fs::rename(fresh, run, error);
-  if (!error) return;
-  const std::string reason = error.message();
-  fs::remove_all(fresh, error);
-  fail(ErrorCode::kIo, "{}: could not be made: {}", run.string(), reason);
+  const std::string source = fs::absolute(data).lexically_normal().string();
+  if (!is_utf8(source))
+    fail(ErrorCode::kUsage, "{}: the path of the data must be UTF-8; rename the folder", source);
+  const nlohmann::ordered_json about{
+      {"data", source}, {"version", FLIPSIDE_VERSION}, {"seed", config.train.seed}};
+  try {
+    atomic_write(fresh / "run.json", about.dump(2) + "\n");
+    atomic_write(fresh / "config.toml", to_toml(config));
+    fs::rename(fresh, run);
+  } catch (const std::exception& error) {
+    std::error_code ignored;
+    fs::remove_all(fresh, ignored);
+    if (dynamic_cast<const Error*>(&error)) throw;
+    fail(ErrorCode::kIo, "{}: could not be made: {}", run.string(), error.what());
+  }
 }
 
 }  // namespace

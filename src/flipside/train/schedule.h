@@ -12,8 +12,9 @@ enum class Phase {
 };
 
 /// Where a training stands: warm-up, joint steps, steps afterwards; the first and the last may be
-/// none. Everything that changes over time is a function of the step number alone, so that a
-/// resumed run goes on as the uninterrupted one.
+/// none. Everything that changes over time is a function of the step number and of the warm-up's
+/// length, which is part of a training's state, so that a resumed run goes on as the uninterrupted
+/// one.
 class Schedule {
  public:
   /// Without phases there are the joint steps only.
@@ -22,6 +23,9 @@ class Schedule {
         warmup_(has_phases ? config.discriminator_warmup : 0),
         after_(has_phases ? config.discriminator_after : 0) {}
 
+  int64_t warmup() const { return warmup_; }
+  /// A warm-up of another length, from where it stands on (`WarmupControl`).
+  void set_warmup(int64_t steps) { warmup_ = steps; }
   int64_t total_steps() const { return warmup_ + config_.steps + after_; }
   /// The one that a step belongs to; the end of the training belongs to the last.
   Phase phase(int64_t step) const;

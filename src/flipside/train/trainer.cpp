@@ -122,7 +122,20 @@ StepLosses Trainer::step(const Batch& batch) {
            "train.lr_discriminator",
            name, value, step_);
   ++step_;
+  observe_step(losses);
   return losses;
+}
+
+void Trainer::require_finite() const {
+  const torch::NoGradGuard no_grad;
+  for (const auto& learner : learners_)
+    for (const auto& item : learner->module->named_parameters())
+      if (!item.value().isfinite().all().item<bool>())
+        fail(ErrorCode::kArgument,
+             "weights {}.{} after step {}: must be finite; go on from the last checkpoint with "
+             "lower "
+             "train.lr_generator and train.lr_discriminator",
+             learner->name, item.key(), step_);
 }
 
 Model& Trainer::averaged() {
@@ -180,7 +193,12 @@ void Trainer::load_state(const TensorMap& state) {
       learner->ema.set_updates(state.at(prefix + "ema_updates").item<int64_t>());
     }
     load_more_state(with_prefix(state, "state."));
-    step_ = state.at("state.step").item<int64_t>();
+    const auto step = state.at("state.step").item<int64_t>();
+    if (step < 0 || step > total_steps())
+      fail(ErrorCode::kCheckpoint,
+           "state.step = {}: must be in [0,{}], the steps of this training; start a new run", step,
+           total_steps());
+    step_ = step;
   } catch (const c10::Error& error) {
     fail(ErrorCode::kCheckpoint, "training state does not fit: {}; start a new run",
          error.what_without_backtrace());

@@ -16,6 +16,7 @@
 #include "flipside/train/identity_control.h"
 #include "flipside/train/penalty_control.h"
 #include "flipside/train/schedule.h"
+#include "flipside/train/warmup_control.h"
 
 namespace flipside {
 
@@ -71,6 +72,9 @@ class Trainer {
   /// The model that users get: averaged weights, evaluation mode. Shares nothing with the
   /// weights in training; refreshed at each call.
   Model& averaged();
+  /// Throws `Error(kArgument)` that names the weights unless all are finite: a loss can still be so
+  /// when the step that it asked for no longer is.
+  void require_finite() const;
 
   /// Raw weights, optimiser moments, averages and the step number, by names that begin with
   /// "state."; and back (throws `Error(kCheckpoint)` for a state that does not fit).
@@ -114,6 +118,8 @@ class Trainer {
   /// K+1] are at hand, to those on their worst neighbours; 0 with the other `robust_loss`.
   Tensor robust_penalty(const StepInput& input, const Tensor& logits);
   /// What a kind of trainer remembers beside its learners; and back.
+  /// Called after each step with its losses, alike in all processes.
+  virtual void observe_step(const StepLosses& losses) {}
   virtual TensorMap more_state() const { return {}; }
   virtual void load_more_state(const TensorMap& state) {}
   Rng step_rng() const { return Rng({config_.train.seed, kStepStream, uint64_t(step_)}); }
@@ -176,6 +182,7 @@ class CounterfactualTrainer : public Trainer {
  protected:
   StepInput prepare(const Batch& batch) override;
   LossTensors train_on(const StepInput& input) override;
+  void observe_step(const StepLosses& losses) override;
   TensorMap more_state() const override;
   void load_more_state(const TensorMap& state) override;
 
@@ -223,6 +230,7 @@ class CounterfactualTrainer : public Trainer {
   /// change good images too. 1 for two classes. Times the identity control's factor.
   Tensor identity_weights(const Tensor& labels) const;
 
+  WarmupControl warmup_control_;
   PenaltyControl penalty_control_;
   IdentityControl identity_control_;
   Learner* generator_;

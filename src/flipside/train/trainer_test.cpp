@@ -64,6 +64,34 @@ TEST(Trainer, StateContinuesBitwise) {
   }
 }
 
+// Gray images, whose labels say nothing of them.
+Batch senseless_batch(int i) {
+  Batch batch = square_batch(i);
+  batch.images = torch::full_like(batch.images, 0.5);
+  return batch;
+}
+
+TEST(Trainer, TheWarmUpGoesOnWhereNothingWasLearned) {
+  Config config = square_config();
+  config.train.discriminator_warmup = 100;
+  config.train.longest_warmup = 104;
+  auto whole = make(config), first = make(config), second = make(config);
+  EXPECT_EQ(whole->total_steps(), 100 + config.train.steps);
+  for (int i = 0; i < 107; ++i) whole->step(senseless_batch(i));
+  EXPECT_EQ(whole->total_steps(), 104 + config.train.steps);
+  EXPECT_EQ(whole->schedule().phase(103), Phase::kWarmup);
+  EXPECT_EQ(whole->schedule().phase(104), Phase::kJoint);
+  for (int i = 0; i < 102; ++i) first->step(senseless_batch(i));
+  second->load_state(copied_state(*first));
+  EXPECT_EQ(second->total_steps(), 104 + config.train.steps);
+  for (int i = 102; i < 107; ++i) second->step(senseless_batch(i));
+  expect_equal_states(whole->state(), second->state());
+
+  auto learns = make(config);
+  for (int i = 0; i < 101; ++i) learns->step(square_batch(i));
+  EXPECT_EQ(learns->total_steps(), 100 + config.train.steps);
+}
+
 TEST(Trainer, AStepKeepsNoMemory) {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
     Config config = square_config();
@@ -319,6 +347,31 @@ TEST(Trainer, NonFiniteLossIsAnErrorThatNamesTheRemedy) {
     FAIL() << "nothing was thrown";
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("lower train.lr"), std::string::npos);
+  }
+}
+
+// The loss of the step that spoilt them may still have been finite.
+TEST(Trainer, NonFiniteWeightsAreAnErrorThatNamesThem) {
+  auto trainer = make(square_config());
+  trainer->step(square_batch(0));
+  EXPECT_NO_THROW(trainer->require_finite());
+  TensorMap state = copied_state(*trainer);
+  state.at("state.generator.weights.head.weight").view(-1)[3] = std::nan("");
+  trainer->load_state(state);
+  try {
+    trainer->require_finite();
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("generator.head.weight"), std::string::npos);
+  }
+}
+
+TEST(Trainer, AStateOfAnImpossibleStepIsRefused) {
+  auto trainer = make(square_config());
+  TensorMap state = copied_state(*trainer);
+  for (const int64_t step : {int64_t{-1}, trainer->total_steps() + 1}) {
+    state["state.step"] = torch::tensor(step, torch::kInt64);
+    EXPECT_THROW(trainer->load_state(state), Error) << step;
   }
 }
 
