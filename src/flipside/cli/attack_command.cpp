@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/data/hash.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/doubt.h"
 #include "flipside/eval/evaluator.h"
@@ -79,6 +80,15 @@ void require_on(const std::string& on, const Model& model) {
          "trained without flip and turn), which is what is attacked without --on; leave it out");
 }
 
+/// Of the images as they were read. A sum would depend on the number of threads.
+uint64_t hash_of_pixels(const Tensor& images) {
+  const Tensor bytes = images.mul(255).round().to(torch::kUInt8).contiguous();
+  const auto* byte = bytes.data_ptr<uint8_t>();
+  Hash hash;
+  for (int64_t i = 0; i < bytes.numel(); ++i) hash.mix(byte[i]);
+  return hash.value();
+}
+
 /// What must be the same for stored results to be gone on with.
 std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
   struct stat status {};
@@ -88,7 +98,7 @@ std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
   return nlohmann::json{{"run", fs::absolute(checkpoint).string()},
                         {"changed", static_cast<int64_t>(status.st_mtime)},
                         {"data", fs::absolute(arguments.data).string()},
-                        {"pixels", images.images.to(torch::kDouble).sum().item<double>()},
+                        {"pixels", hash_of_pixels(images.images)},
                         {"split", to_string(arguments.split)},
                         {"images", images.images.size(0)},
                         {"on", arguments.on},
@@ -101,7 +111,7 @@ std::string fingerprint(const AttackArguments& arguments, const Batch& images) {
                         {"queries", suite.queries},
                         {"alone", suite.alone},
                         {"seed", suite.seed}}
-      .dump();
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 /// Partial results in the out folder: one file per trial and shard, rewritten after every batch.

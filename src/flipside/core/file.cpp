@@ -7,7 +7,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
+#include <string>
+#include <vector>
 
 #include "flipside/core/error.h"
 #include "flipside/core/log.h"
@@ -20,6 +21,15 @@ namespace {
        path.string(), std::strerror(error));
 }
 
+/// A new name survives the end of the machine as its folder does. Some file systems cannot; the
+/// file is there in any case.
+void sync_folder(const fs::path& folder) {
+  const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  fsync(descriptor);
+  close(descriptor);
+}
+
 }  // namespace
 
 fs::path plain_path(const fs::path& path) {
@@ -28,14 +38,24 @@ fs::path plain_path(const fs::path& path) {
 }
 
 std::string read_file(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  if (!stream)
+  // Not by a stream, which does not tell the end of a file from an error, nor a folder from either.
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0)
     fail(ErrorCode::kIo, "{}: could not be opened: {}; check the path and its permissions",
          path.string(), std::strerror(errno));
-  std::ostringstream bytes;
-  bytes << stream.rdbuf();
-  if (stream.bad()) fail(ErrorCode::kIo, "{}: could not be read", path.string());
-  return std::move(bytes).str();
+  std::string bytes;
+  std::vector<char> part(1 << 16);
+  for (ssize_t got = 1; got != 0;) {
+    got = read(descriptor, part.data(), part.size());
+    if (got > 0) bytes.append(part.data(), static_cast<size_t>(got));
+    if (got >= 0 || errno == EINTR) continue;
+    const int error = errno;
+    close(descriptor);
+    fail(ErrorCode::kIo, "{}: could not be read: {}; check the path and its disk", path.string(),
+         std::strerror(error));
+  }
+  close(descriptor);
+  return bytes;
 }
 
 void make_folder(const fs::path& path) {
@@ -77,6 +97,7 @@ void AtomicFile::commit() {
   if (closed != 0) fail_write(target_, errno);
   if (rename(temporary_.c_str(), target_.c_str()) != 0) fail_write(target_, errno);
   committed_ = true;
+  if (durability_ == Durability::kSynced) sync_folder(target_.parent_path());
 }
 
 void atomic_write(const fs::path& path, const std::vector<std::string_view>& pieces,

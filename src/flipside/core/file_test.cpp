@@ -14,6 +14,8 @@
 namespace flipside::file_test {
 namespace {
 
+using ::testing::HasSubstr;
+
 int files_in(const fs::path& folder) {
   int count = 0;
   for (const auto& entry : fs::directory_iterator(folder)) count += entry.is_regular_file();
@@ -24,6 +26,20 @@ TEST(PlainPath, HasNoSlashAtItsEnd) {
   for (const char* given : {"runs/first", "runs/first/", "runs/./first//", "runs/other/../first"})
     EXPECT_EQ(plain_path(given), "runs/first") << given;
   EXPECT_EQ(plain_path("/"), "/");
+}
+
+TEST(ReadFile, GivesEveryByteAndRefusesFolders) {
+  const TempFolder folder;
+  std::string bytes(200'001, 'x');  // more than is read at once
+  bytes[70'000] = '\0';
+  atomic_write(folder / "a", bytes);
+  EXPECT_EQ(read_file(folder / "a"), bytes);
+  atomic_write(folder / "empty", "");
+  EXPECT_EQ(read_file(folder / "empty"), "");
+  EXPECT_THAT(message_of(ErrorCode::kIo, [&] { read_file(folder / "."); }),
+              HasSubstr("could not be read"));
+  EXPECT_THAT(message_of(ErrorCode::kIo, [&] { read_file(folder / "none"); }),
+              HasSubstr("could not be opened"));
 }
 
 TEST(AtomicFile, AppearsWholeOrNotAtAll) {

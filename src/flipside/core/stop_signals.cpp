@@ -2,17 +2,22 @@
 
 #include <unistd.h>
 
+#include <cerrno>
+
 namespace flipside {
 namespace {
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-void request_stop(int signal) {
+void request_stop(int) {
   static constexpr char kNotice[] = "\nstopping after what was begun; once more to stop at once\n";
+  const int error = errno;  // of whoever was interrupted
   stop_requested = 1;
-  std::signal(signal, SIG_DFL);
+  for (const int signal : {SIGINT, SIGTERM})
+    std::signal(signal, SIG_DFL);  // the second may be the other
   // Of all ways to print, `write` alone may be used here; a lost notice loses nothing.
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kNotice, sizeof(kNotice) - 1);
+  errno = error;
 }
 
 }  // namespace

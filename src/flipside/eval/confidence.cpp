@@ -22,6 +22,8 @@ std::vector<double> risk_curve(const Tensor& doubt, const Tensor& wrong) {
     fail(ErrorCode::kArgument, "risk_curve: {} scores for {} answers", doubt.numel(),
          wrong.numel());
   const auto scores = to_doubles(doubt), errors = to_doubles(wrong);
+  if (std::any_of(scores.begin(), scores.end(), [](double score) { return std::isnan(score); }))
+    fail(ErrorCode::kArgument, "risk_curve: a score is NaN; scores must be numbers");
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });

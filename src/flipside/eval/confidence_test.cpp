@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "flipside/core/error.h"
 #include "flipside/core/random.h"
 
 namespace flipside::confidence_test {
@@ -48,6 +49,12 @@ TEST(Confidence, RiskIsTheMeanErrorOfTheLeastDoubtful) {
   EXPECT_DOUBLE_EQ(risk_at_coverage(answers.doubt, answers.wrong, 0.8), risks[159]);
   EXPECT_DOUBLE_EQ(risk_at_coverage(answers.doubt, answers.wrong, 0.901), risks[180]);
   EXPECT_DOUBLE_EQ(risk_at_coverage(answers.doubt, answers.wrong, 1.0), risks[199]);
+}
+
+TEST(Confidence, ScoresMustBeNumbers) {
+  const Tensor doubt = torch::tensor({0.1, std::nan(""), 0.3}), wrong = torch::tensor({0, 1, 0});
+  EXPECT_THROW(risk_curve(doubt, wrong), Error);
+  EXPECT_THROW(aurc(doubt, wrong), Error);
 }
 
 TEST(Confidence, AurcPrefersTheScoreThatKnows) {

@@ -26,6 +26,8 @@ Tensor saliency_ranks(const Tensor& saliency) {
 /// Ranks 1..M of M values, ties sharing the mean of theirs.
 std::vector<double> mean_ranks(const Tensor& map) {
   const Tensor flat = map.detach().to(torch::kCPU, torch::kDouble).contiguous().flatten();
+  if (flat.isnan().any().item<bool>())
+    fail(ErrorCode::kArgument, "rank correlation: a map has NaN; maps must be numbers");
   const double* values = flat.data_ptr<double>();
   std::vector<size_t> order(flat.numel());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;

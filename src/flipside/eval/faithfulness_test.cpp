@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "flipside/core/error.h"
 #include "flipside/eval/class_maps.h"
 #include "support/small_model.h"
 
@@ -148,6 +149,7 @@ TEST(RankCorrelation, OfKnownOrders) {
   EXPECT_DOUBLE_EQ(rank_correlation(a, a.pow(3)), 1);
   EXPECT_DOUBLE_EQ(rank_correlation(a, -a), -1);
   EXPECT_DOUBLE_EQ(rank_correlation(a, torch::ones({1, 2, 2})), 0);
+  EXPECT_THROW(rank_correlation(a, torch::full({1, 2, 2}, std::nan(""))), Error);
   // Ranks 1 2 3 4 and 1 2.5 2.5 4: 4.5 / sqrt(5 * 4.5).
   const Tensor tied = torch::tensor({0.0, 7.0, 7.0, 9.0}).view({1, 2, 2});
   EXPECT_NEAR(rank_correlation(a, tied), 4.5 / std::sqrt(5 * 4.5), 1e-12);

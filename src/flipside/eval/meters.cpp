@@ -232,6 +232,8 @@ void SaliencyCurve::add(const Tensor& saliency, const Tensor& truth) {
   check_same_size(saliency, truth, "SaliencyCurve: saliency and truth");
   const Tensor bins = flat(saliency, torch::kFloat32).mul(kBins).clamp(0, kBins - 1);
   const Tensor flags = flat(truth, torch::kFloat32);
+  if (bins.isnan().any().item<bool>())
+    fail(ErrorCode::kArgument, "SaliencyCurve: a saliency is NaN; maps must be numbers");
   const float* bin = bins.data_ptr<float>();
   const float* flag = flags.data_ptr<float>();
   for (int64_t i = 0; i < bins.numel(); ++i)

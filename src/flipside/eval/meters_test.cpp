@@ -215,6 +215,12 @@ TEST(SaliencyCurve, AgreesWithASlowLoop) {
   EXPECT_NEAR(curve.average_precision(), ranks.average_precision(), 1e-12);
 }
 
+TEST(SaliencyCurve, MapsMustBeNumbers) {
+  SaliencyCurve curve;
+  EXPECT_THROW(curve.add(torch::full({1, 1, 2, 2}, std::nan("")), torch::zeros({1, 1, 2, 2})),
+               Error);
+}
+
 TEST(SaliencyCurve, GivesThePointsOfPrecisionAndRecallOfASlowLoop) {
   Rng rng(6);
   const Tensor truth = random_mask(rng, 2, 16, 0.3);

@@ -142,16 +142,26 @@ ExplainedMaskScores score_explained_masks(const Explainer& explainer, const Imag
   std::vector<double> widths;
   Progress progress("original size", static_cast<int64_t>(records.size()), "img");
   for (const auto& record : records) {
-    const cv::Mat image = read_image(record.image);
-    const cv::Mat truth = read_mask(record.mask, image.size());
+    progress.advance(1);
+    cv::Mat image, truth;
+    try {
+      image = read_image(record.image);
+      truth = read_mask(record.mask, image.size());
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kImage) throw;
+      warn("{}; skipped", error.what());
+      continue;
+    }
     const ExplainedImage drawn = pictures.add(image, truth);
     meter.add(mask_to_tensor(drawn.mask).unsqueeze(0), mask_to_tensor(truth).unsqueeze(0));
     const double width = width_of(regions_of(drawn.defects));
     const double true_width = width_of(measure_regions(truth));
     if (width > 0 && true_width > 0) widths.push_back(width / true_width);
-    progress.advance(1);
   }
   progress.finish();
+  if (meter.images() == 0)
+    fail(ErrorCode::kData, "{}: no defect of split {} can be read together with its mask",
+         folder.root.string(), to_string(split));
   std::sort(widths.begin(), widths.end());
   ExplainedMaskScores scores;
   scores.images = meter.images();

@@ -1,5 +1,6 @@
 #include "flipside/report/explained_masks.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include <opencv2/imgcodecs.hpp>
 #include <opencv2/imgproc.hpp>
 
+#include "flipside/core/error.h"
+#include "flipside/core/file.h"
 #include "flipside/data/image_io.h"
 #include "flipside/explain/answer.h"
 #include "flipside/explain/measure.h"
@@ -87,6 +90,17 @@ TEST_F(ExplainedMasksTest, AreThoseThatExplainWrites) {
   EXPECT_DOUBLE_EQ(scores.width_high, widths[2]);
   const auto json = nlohmann::json::parse(to_json(scores));
   EXPECT_EQ(json["width_quartiles"], (nlohmann::json{scores.width_low, scores.width_high}));
+}
+
+TEST_F(ExplainedMasksTest, WhatCannotBeReadIsLeftOut) {
+  const Explainer explainer(model_);
+  write_image(data_ / "test/masks/crack/0.png", cv::Mat::zeros(8, 8, CV_8UC1));  // another size
+  atomic_write(data_ / "test/crack/1.png", "no image");
+  EXPECT_EQ(score_explained_masks(explainer, scan(), Split::kTest).images, 1);
+  fs::remove(data_ / "test/masks/crack/2.png");
+  EXPECT_THAT(
+      message_of(ErrorCode::kData, [&] { score_explained_masks(explainer, scan(), Split::kTest); }),
+      testing::HasSubstr("can be read together with its mask"));
 }
 
 TEST_F(ExplainedMasksTest, CounterfactualsAreSeenAnewAsTheyAreWritten) {
