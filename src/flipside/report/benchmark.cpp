@@ -11,6 +11,7 @@
 #include "flipside/core/error.h"
 #include "flipside/core/file.h"
 #include "flipside/core/log.h"
+#include "flipside/data/hash.h"
 #include "flipside/data/loader.h"
 #include "flipside/eval/comparison.h"
 #include "flipside/eval/doubt.h"
@@ -72,12 +73,13 @@ void train_run(const GridRun& run, const fs::path& data) {
   resume_run(run.folder, make_validation);
 }
 
-/// What the intervals rest on: one entry for each image and direction.
+/// What the intervals rest on: one entry for each image and direction, by image.
 Json image_json(const Model& model, const ImageFolder& folder, Split split) {
   EvalLoader loader(folder, split, model.config.data, /*batch=*/32);
   Json images = Json::array();
   for (const ImageScore& score : score_images(model, loader).scores)
-    images.push_back({{"label", score.label},
+    images.push_back({{"image", score.index},
+                      {"label", score.label},
                       {"target", score.target},
                       {"correct", score.predicted == score.label},
                       {"flipped", score.flipped},
@@ -155,21 +157,35 @@ Json doubt_json(const Model& model, const ImageFolder& folder, const Benchmark& 
   return json;
 }
 
+fs::path checkpoint_in(const fs::path& run) { return run / "best.safetensors"; }
+
+/// Which model a run has come to.
+uint64_t hash_of_checkpoint(const fs::path& run) {
+  Hash hash;
+  for (const char byte : read_file(checkpoint_in(run))) hash.mix(static_cast<uint8_t>(byte));
+  return hash.value();
+}
+
+/// The judge of a benchmark that has one.
+struct Judge {
+  Model model;
+  uint64_t hash = 0;  // of its checkpoint
+};
+
 /// The run's measures, from `evaluation.json` where that is up to date.
-Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Model* judge) {
+Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Judge* judge) {
   const fs::path& run = grid_run.folder;
   const int64_t maps = num_maps(benchmark, grid_run.method.name);
-  const fs::path file = run / "evaluation.json", checkpoint = run / "best.safetensors";
-  Json asked{{"split", to_string(benchmark.split)},
-             {"judge", benchmark.judge.name},
-             {"maps", maps},
-             {"attacked", benchmark.attacked},
-             {"doubt", benchmark.doubt}};
+  const fs::path file = run / "evaluation.json";
+  Json asked{{"split", to_string(benchmark.split)}, {"checkpoint", hash_of_checkpoint(run)},
+             {"judge", benchmark.judge.name},       {"judge_checkpoint", judge ? judge->hash : 0},
+             {"version", FLIPSIDE_VERSION},         {"maps", maps},
+             {"attacked", benchmark.attacked},      {"doubt", benchmark.doubt}};
   if (benchmark.attacked > 0) {
     asked["attack_steps"] = benchmark.attacks.steps;
     asked["attack_queries"] = benchmark.attacks.queries;
   }
-  if (fs::exists(file) && fs::last_write_time(file) >= fs::last_write_time(checkpoint)) {
+  if (fs::exists(file)) {
     Json stored = Json::parse(read_file(file));
     if (stored.value("asked", Json()) == asked) return stored;
   }
@@ -183,7 +199,7 @@ Json evaluation_of(const GridRun& grid_run, const Benchmark& benchmark, const Mo
   EvaluateOptions options;
   options.split = benchmark.split;
   options.progress = "evaluate";
-  if (model.config.model.kind == ModelKind::kCounterfactual) options.judge = judge;
+  if (model.config.model.kind == ModelKind::kCounterfactual && judge) options.judge = &judge->model;
   Json json = Json::parse(to_json(evaluate(model, folder, options)));
   json["per_image"] = image_json(model, folder, benchmark.split);
   json["maps"] = maps_json(model, folder, benchmark, maps);
@@ -223,20 +239,35 @@ Json with_named_directions(Json evaluation) {
   return evaluation;
 }
 
-/// Bootstrap over the images of the mean over seeds and images of `value`, which gives NaN for an
-/// image that has none.
-Json interval_json(const std::vector<Json>& evaluations,
+/// The image of each entry, counted from 0; those of one image come one after the other.
+std::vector<int64_t> images_of(const Json& entries) {
+  std::vector<int64_t> images;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const bool same = i > 0 && entries[i]["image"] == entries[i - 1]["image"];
+    images.push_back(images.empty() ? 0 : images.back() + !same);
+  }
+  return images;
+}
+
+/// What counts of an image that is turned into several classes.
+enum class Entries { kFirst, kAll };
+
+/// Bootstrap over the images, each with all of its entries, of the mean over seeds and entries of
+/// `value`, which gives NaN for an entry that has none.
+Json interval_json(const std::vector<Json>& evaluations, Entries which,
                    const std::function<double(const Json&)>& value) {
-  const auto count = static_cast<int64_t>(evaluations.at(0)["per_image"].size());
+  const auto images = images_of(evaluations.at(0)["per_image"]);
+  const int64_t count = images.empty() ? 0 : images.back() + 1;
   std::vector<double> sums(count, 0.0), counts(count, 0.0);
   for (const Json& evaluation : evaluations) {
-    const Json& images = evaluation["per_image"];
-    if (static_cast<int64_t>(images.size()) != count) return Json();
-    for (int64_t i = 0; i < count; ++i) {
-      const double one = value(images[i]);
-      if (std::isnan(one)) continue;
-      sums[i] += one;
-      ++counts[i];
+    const Json& entries = evaluation["per_image"];
+    if (images_of(entries) != images) return Json();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      const bool is_first = i == 0 || images[i] != images[i - 1];
+      const double one = value(entries[i]);
+      if (std::isnan(one) || (which == Entries::kFirst && !is_first)) continue;
+      sums[images[i]] += one;
+      ++counts[images[i]];
     }
   }
   const auto mean = [&](const std::vector<int64_t>& rows) {
@@ -254,11 +285,12 @@ Json interval_json(const std::vector<Json>& evaluations,
 
 /// The judge, trained first where it is not yet. Shards take turns: the second one to come finds it
 /// finished.
-Model ready_judge(const GridRun& run, const fs::path& data) {
+Judge ready_judge(const GridRun& run, const fs::path& data) {
   make_folder(run.folder.parent_path());
   const FolderLock turn(run.folder.parent_path(), FolderLock::WhenHeld::kWait);
   train_run(run, data);
-  return load_model(run.folder, resolve_device(DeviceChoice::kAuto));
+  return {load_model(run.folder, resolve_device(DeviceChoice::kAuto)),
+          hash_of_checkpoint(run.folder)};
 }
 
 /// Over the seeds that are done, the same number of every method.
@@ -298,11 +330,12 @@ Json summarise(const std::vector<Json>& evaluations) {
         {"mean", spread.mean}, {"deviation", spread.deviation}, {"values", values[path]}};
     if (std::isnan(spread.deviation)) measures[path]["deviation"] = nullptr;
   }
-  const auto share = [&](const char* key) {
-    return interval_json(evaluations, [key](const Json& image) { return image[key] ? 1.0 : 0.0; });
+  const auto share = [&](const char* key, Entries which) {
+    return interval_json(evaluations, which,
+                         [key](const Json& entry) { return entry[key] ? 1.0 : 0.0; });
   };
-  const auto iou = [](const Json& image) {
-    return image["iou"].is_number() ? image["iou"].get<double>() : kUndefined;
+  const auto iou = [](const Json& entry) {
+    return entry["iou"].is_number() ? entry["iou"].get<double>() : kUndefined;
   };
   Json findings = Json::array();
   for (const Json& evaluation : evaluations)
@@ -311,16 +344,16 @@ Json summarise(const std::vector<Json>& evaluations) {
           {"measures", measures},
           {"findings", findings},
           {"intervals",
-           {{"accuracy", share("correct")},
-            {"flip_rate", share("flipped")},
-            {"mean_iou", interval_json(evaluations, iou)}}}};
+           {{"accuracy", share("correct", Entries::kFirst)},
+            {"flip_rate", share("flipped", Entries::kAll)},
+            {"mean_iou", interval_json(evaluations, Entries::kAll, iou)}}}};
 }
 
 void run_benchmark(const Benchmark& benchmark, int64_t seeds, const fs::path& out,
                    const Shard& shard) {
   const std::vector<GridRun> runs = grid_runs(benchmark, seeds, out);
   const bool judged = runs.front().is_judge;
-  std::optional<Model> judge;
+  std::optional<Judge> judge;
   std::map<std::string, std::vector<Json>> evaluations;
   for (size_t place = 0; place < runs.size(); ++place) {
     if (!shard.has(static_cast<int64_t>(place))) continue;

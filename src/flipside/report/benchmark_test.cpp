@@ -115,8 +115,9 @@ TEST_F(BenchmarkTest, NamesWhatIsWrongInTheFile) {
 
 Json evaluation(double accuracy, double flips, std::vector<bool> correct) {
   Json images = Json::array();
-  for (const bool right : correct)
-    images.push_back({{"correct", right}, {"flipped", true}, {"iou", nullptr}});
+  for (size_t i = 0; i < correct.size(); ++i)
+    images.push_back(
+        {{"image", i}, {"correct", correct[i] == true}, {"flipped", true}, {"iou", nullptr}});
   return {{"accuracy", accuracy},
           {"split", "test"},
           {"flips", {{{"from", "a"}, {"to", "b"}, {"by_judge", flips}}}},
@@ -142,6 +143,26 @@ TEST(Summarise, MeanDeviationAndIntervalByHand) {
   EXPECT_GT(interval[1].get<double>(), 0.625);
   EXPECT_EQ(summary["intervals"]["flip_rate"], (Json{1.0, 1.0}));
   EXPECT_TRUE(summary["intervals"]["mean_iou"].is_null());
+}
+
+// Of five classes: 20 good images, all recognised, are turned into each of four defects, which
+// succeeds for half of these images; 20 defects, none recognised.
+TEST(Summarise, IntervalsDrawImagesHoweverManyClassesTheyAreTurnedInto) {
+  Json entries = Json::array();
+  for (int image = 0; image < 40; ++image)
+    for (int direction = 0; direction < (image < 20 ? 4 : 1); ++direction)
+      entries.push_back({{"image", image},
+                         {"correct", image < 20},
+                         {"flipped", image < 20 && image % 2 == 0},
+                         {"iou", nullptr}});
+  Json evaluation{{"per_image", entries}, {"flips", Json::array()}, {"changes", Json::array()}};
+  const Json intervals = summarise({evaluation})["intervals"];
+  // Accuracy .5 of 40 images: .5 +- 1.96 sqrt(.25 / 40) = .345 to .655.
+  EXPECT_NEAR(intervals["accuracy"][0].get<double>(), 0.345, 0.03);
+  EXPECT_NEAR(intervals["accuracy"][1].get<double>(), 0.655, 0.03);
+  // Flips .4 of 100 directions; drawn one by one they would be known to +- .096.
+  EXPECT_LT(intervals["flip_rate"][0].get<double>(), 0.26);
+  EXPECT_GT(intervals["flip_rate"][1].get<double>(), 0.54);
 }
 
 TEST(BenchmarkCurves, GoThroughTheMeansWithABandOfOneDeviation) {
@@ -213,6 +234,16 @@ TEST_F(BenchmarkTest, TrainsTheGridOnceAndGoesOnWhereItStopped) {
   const auto second = fs::last_write_time(out / "ours/seed2/last.safetensors");
   run_benchmark(load_benchmark(file_), /*seeds=*/2, out);
   EXPECT_EQ(fs::last_write_time(out / "ours/seed2/last.safetensors"), second);
+
+  // What another judge said is asked again.
+  const auto judge_asked = [&] {
+    return Json::parse(read_file(first / "evaluation.json"))["asked"]["judge_checkpoint"];
+  };
+  const Json before = judge_asked();
+  fs::copy_file(out / "ordinary/seed2/best.safetensors", out / "judge/best.safetensors",
+                fs::copy_options::overwrite_existing);
+  run_benchmark(load_benchmark(file_), /*seeds=*/1, out);
+  EXPECT_NE(judge_asked(), before);
 
   fs::copy(root_ / "data", root_ / "other", fs::copy_options::recursive);
   std::string moved = kGrid;
