@@ -231,7 +231,7 @@ void train_fields(FieldList& list, TrainConfig& t) {
   list.number("discriminator_warmup", t.discriminator_warmup, 0, 1e9,
               "steps of the discriminator alone, first");
   list.number("longest_warmup", t.longest_warmup, 0, 1e9,
-              "steps of it at most where it has learned nothing so far");
+              "steps of that warm-up at most, where it has learned nothing by then");
   list.number("discriminator_after", t.discriminator_after, 0, 1e9,
               "steps of the discriminator alone, last: against the finished generator");
   list.number("batch", t.batch, 2, 4096, "images per step");
